@@ -1,0 +1,294 @@
+"""What happened: the files of a run's folder, and nothing that needs torch to read them.
+
+A run's folder holds::
+
+    experiment.json            what was asked for; written first
+    metrics.jsonl              one line an epoch
+    checkpoints/               the last state and the one before
+    tensorboard/               the same metrics as events
+    model.safetensors          the trained weights
+    test_sample.safetensors    features and attention of some test images, for the figures
+    record.json                what came out; written last, so that its presence means *finished*
+"""
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccloss.errors import InputError
+
+
+@dataclass(frozen=True)
+class Record:
+    """The outcome of one finished run.
+
+    Attributes:
+        method: the loss's row name in a table: ``ce``, ``ce+cam``, ``cc`` ...
+        experiment: every field of the experiment, resolved.
+        classes: class names in label order.
+        evaluation: metrics of the last epoch: ``split``, ``images``, ``accuracy`` and ``top5`` (%),
+            ``nll`` (nats), ``calibration_error`` (%), ``class_accuracy`` (%, one a class, ``None``
+            for a class without images), ``feature_ratio`` and ``attention_ratio`` (mean intra- over
+            mean inter-class squared distance; ``None`` where undefined).
+        steps: optimiser steps taken.
+        seconds: wall time of the run in all its sittings, evaluation included.
+        images_per_second: training images over training time.
+        parameters: number of trained scalars of the model.
+        warnings: what the run had to say, one line each.
+        provenance: device, versions, commit.
+    """
+
+    method: str
+    experiment: dict[str, Any]
+    classes: list[str]
+    evaluation: dict[str, Any]
+    steps: int
+    seconds: float
+    images_per_second: float
+    parameters: int
+    warnings: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run, in which alone two rounds of one method differ."""
+        return int(self.experiment["seed"])
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy at the last epoch, in %."""
+        return float(self.evaluation["accuracy"])
+
+
+class TestSample(NamedTuple):
+    """Some class-balanced test images as the trained network sees them (n images, width D).
+
+    Attributes:
+        features: (n, D) float32.
+        attention: (n, D) float32, ``None`` for a network without attention.
+        labels: (n,) int64.
+        predictions: (n,) int64.
+        index: (n,) int64, the images' places in the test split.
+    """
+
+    __test__ = False  # not a test, whatever its name makes pytest think
+
+    features: NDArray[np.float32]
+    attention: NDArray[np.float32] | None
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    index: NDArray[np.int64]
+
+
+class RunFolder:
+    """The files of one run, by name."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.experiment = self.path / "experiment.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.model = self.path / "model.safetensors"
+        self.test_sample = self.path / "test_sample.safetensors"
+        self.record = self.path / "record.json"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def started(self) -> bool:
+        """Whether a run was begun here."""
+        return self.experiment.exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether a run has ended here; its record is written last."""
+        return self.record.exists()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process; it is created if it does not exist.
+
+        Raises:
+            InputError: another process holds it.
+            OSError: it cannot be written to.
+        """
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"run folder {self.path} is in use by another process; "
+                "wait for it to end or choose another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read_experiment(self) -> dict[str, Any]:
+        """The fields of the experiment as they were written."""
+        fields = _read_json(self.experiment, "a run folder (made by `ccloss train`)")
+        return dict(fields)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """One mapping an epoch, in order; a last line cut short by a kill is left out."""
+        lines = []
+        for text in self._metric_lines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError as error:
+                raise InputError(
+                    f"{self.metrics} line {len(lines) + 1} is damaged ({error.msg}); "
+                    "train the run again with --overwrite"
+                ) from None
+        return lines
+
+    def read_record(self) -> Record:
+        """The record of a finished run."""
+        content = _read_json(self.record, "a finished run (its record is written last)")
+        try:
+            return Record(**content)
+        except TypeError as error:
+            raise InputError(
+                f"{self.record} is not a record of this version ({error}); train the run again"
+            ) from None
+
+    def read_test_sample(self) -> TestSample:
+        """Features and attention of some test images."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            arrays = load_file(self.test_sample)
+            return TestSample(**{"attention": None, **arrays})
+        except (OSError, SafetensorError, TypeError) as error:
+            raise InputError(
+                f"{self.test_sample} cannot be read ({error}); train the run again"
+            ) from None
+
+    def write_experiment(self, fields: Mapping[str, Any]) -> None:
+        """Says what the run is to do."""
+        write_atomically(self.experiment, _to_json(fields))
+
+    def write_record(self, record: Record) -> None:
+        """Ends the run."""
+        write_atomically(self.record, _to_json(asdict(record)))
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Adds the line of one more epoch."""
+        with self.metrics.open("ab") as file:
+            file.write(_to_line(line))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Drops the lines after ``epochs`` epochs, which a resumed run will write again."""
+        if self.metrics.exists():
+            kept = self._metric_lines()[:epochs]
+            write_atomically(self.metrics, b"".join(line + b"\n" for line in kept))
+
+    def _metric_lines(self) -> list[bytes]:
+        """Complete lines: what follows the last line feed was cut short while being written."""
+        if not self.metrics.exists():
+            return []
+        return self.metrics.read_bytes().split(b"\n")[:-1]
+
+
+def find_runs(root: Path) -> list[RunFolder]:
+    """Every finished run under ``root``, in the order of its path."""
+    return [RunFolder(record.parent) for record in sorted(root.rglob("record.json"))]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a whole file or none: a reader, a kill or a full disk never sees half of it."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp makes files that only their owner can read
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Where a number comes from: commit, versions and machine.
+
+    Args:
+        device: the name of the device the run used.
+    """
+    packages = ("ccloss", "torch", "torchvision", "timm", "accelerate", "numpy")
+    return {
+        "device": device,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in packages},
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    """The processor's own name where the system tells, else its architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this code runs from, marked where files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    command += ["--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _to_json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _to_line(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, allow_nan=False) + "\n").encode()
+
+
+def _read_json(path: Path, what: str) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} is not {what}: it has no {path.name}") from None
+    except NotADirectoryError:
+        raise InputError(f"{path.parent} is not a folder") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); train the run again") from None
