@@ -1,0 +1,88 @@
+"""The paper's loss."""
+
+import math
+from typing import final
+
+import torch.distributed as dist
+from torch import Tensor
+
+from ccloss import functional
+from ccloss.errors import InputError
+from ccloss.functional import Reduction
+from ccloss.losses.cross_entropy import cross_entropy
+from ccloss.losses.loss import Loss
+from ccloss.output import Output
+
+
+@final
+class ChannelCorrelationLoss(Loss):
+    r"""Cross-entropy plus the ratio of intra- to inter-class distances of channel attention.
+
+    Song et al., *CC-Loss: Channel Correlation Loss for Image Classification* (2020), eq. 8
+    (official formula)::
+
+        L = CE(logits, labels) + weight * intra / (inter + eps)
+
+    ``terms`` gives ``total``, ``ce``, ``intra``, ``inter`` and ``ratio``, the last three before the
+    weight. A large weight can draw all attention vectors together; ``inter`` then falls below
+    ``eps``. With ``weight=0`` the loss is cross-entropy alone: the distances are not differentiated,
+    and calling the loss, rather than ``terms``, does not compute them.
+
+    In training mode under ``torch.distributed`` the batch is the joined batch of all processes, as
+    batch statistics are in ``SyncBatchNorm``: see ``group`` of
+    :func:`ccloss.functional.class_distances`. Every process must then call the loss at every step.
+
+    Args:
+        weight: lambda, 0 or more. The paper uses 1.
+        eps: positive constant beside the inter-class distance.
+        reduction: ``"sum"`` over pairs, the paper's, or ``"mean"`` over pairs, with which one weight
+            means the same for any number of classes and batch size.
+
+    Raises:
+        InputError: an argument out of range.
+    """
+
+    needs = frozenset({"attention"})
+
+    def __init__(
+        self, weight: float = 1.0, eps: float = 1e-6, reduction: Reduction = "sum"
+    ) -> None:
+        super().__init__()
+        if not (math.isfinite(weight) and weight >= 0):
+            raise InputError(f"weight must be 0 or a positive number, got {weight}")
+        functional.check_eps(eps)
+        functional.check_reduction(reduction)
+        self.weight = weight
+        self.eps = eps
+        self.reduction: Reduction = reduction
+
+    def forward(self, output: Output, labels: Tensor) -> Tensor:
+        if self.weight == 0:
+            self.check(output, labels)
+            return cross_entropy(output.logits, labels)
+        return super().forward(output, labels)
+
+    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
+        self.check(output, labels)
+        assert output.attention is not None  # `needs` says so
+        attention = output.attention if self.weight else output.attention.detach()
+        intra, inter = functional.class_distances(
+            attention,
+            labels,
+            self.reduction,
+            num_classes=output.logits.shape[1],
+            group=self._group(),
+        )
+        ratio = intra / (inter + self.eps)
+        ce = cross_entropy(output.logits, labels)
+        total = ce + self.weight * ratio
+        return {"total": total, "ce": ce, "intra": intra, "inter": inter, "ratio": ratio}
+
+    def extra_repr(self) -> str:
+        return f"weight={self.weight}, eps={self.eps}, reduction={self.reduction!r}"
+
+    def _group(self) -> dist.ProcessGroup | None:
+        if self.training and dist.is_available() and dist.is_initialized():
+            if dist.get_world_size() > 1:
+                return dist.group.WORLD
+        return None

@@ -1,0 +1,108 @@
+"""How every figure looks and how it is saved; matplotlib without pyplot and its global state."""
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ccloss.records import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Colour = tuple[float, float, float, float]
+
+NAMED_CLASSES = 20
+"""More classes than this are not named one by one."""
+
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "figure.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.hashsalt": "ccloss",  # the same ids in every file, so that equal figures are equal bytes
+}
+
+# Okabe and Ito's palette without its yellow, which is too pale for lines.
+_METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINE_STYLES = ("-", "--", ":", "-.")
+
+# Tol's muted palette and a dark grey: ten colours that colour-blind readers can tell apart.
+_CLASS_COLOURS = ("#332288", "#DDCC77", "#CC6677", "#88CCEE", "#117733") + (
+    "#AA4499", "#999933", "#44AA99", "#882255", "#444444",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The look of this library's figures, whatever the user's own settings."""
+    from matplotlib import style as styles
+
+    with styles.context(["default", _STYLE]):
+        yield
+
+
+def method_line(place: int) -> dict[str, Any]:
+    """Colour and line style of the method at ``place``, the same in every figure."""
+    repeats, colour = divmod(place, len(_METHOD_COLOURS))
+    return {
+        "color": _METHOD_COLOURS[colour],
+        "linestyle": _LINE_STYLES[repeats % len(_LINE_STYLES)],
+    }
+
+
+def class_colours(classes: int) -> list[Colour]:
+    """A colour a class: distinct ones while that is possible, then a cycle of hues."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgba
+
+    if classes <= len(_CLASS_COLOURS):
+        return [to_rgba(colour) for colour in _CLASS_COLOURS[:classes]]
+    if classes <= NAMED_CLASSES:
+        return [colormaps["tab20"](label) for label in range(classes)]
+    return [colormaps["hsv"](label / classes) for label in range(classes)]
+
+
+def label(name: str, width: int = 28) -> str:
+    """A name as plain text of ``width`` characters at most, with no dollar read as mathematics."""
+    short = name if len(name) <= width else f"{name[: width - 1]}…"
+    return short.replace("$", r"\$")
+
+
+def panels(count: int, columns: int, width: float, height: float) -> "tuple[Figure, list[Axes]]":
+    """A figure of ``count`` panels, each of ``width`` by ``height`` inches, row by row."""
+    from matplotlib.figure import Figure
+
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows + 0.8), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for spare in grid[count:]:
+        spare.remove()
+    return figure, list(grid[:count])
+
+
+def save(figure: "Figure", folder: Path, name: str) -> Path:
+    """Writes ``name.png`` (150 dpi) and ``name.svg``; returns the path of the first."""
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    write_atomically(png, _render(figure, "png", "Software"))
+    write_atomically(svg, _render(figure, "svg", "Date"))
+    return png
+
+
+def remove(folder: Path, name: str) -> None:
+    """Deletes a figure that an earlier report left, if there is one."""
+    for ending in ("png", "svg"):
+        (folder / f"{name}.{ending}").unlink(missing_ok=True)
+
+
+def _render(figure: "Figure", kind: str, omitted: str) -> bytes:
+    """The file's bytes without the one entry of its metadata that changes from day to day."""
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, dpi=150, metadata={omitted: None})
+    return content.getvalue()

@@ -1,0 +1,87 @@
+"""What the figures show of a test sample: arrays in, arrays out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Integers = NDArray[np.integer]
+
+_FEWEST_FOR_TSNE = 10
+"""Below this t-SNE has no neighbourhoods to keep."""
+
+
+def plane(features: Floats) -> tuple[Floats, str]:
+    """Places (n, D) features in the plane: (n, 2) points and how they were found.
+
+    Two features are shown as they are; more of them by t-SNE with a fixed seed, or by principal
+    components where t-SNE is undefined: few points, or points that all coincide.
+    """
+    count, width = features.shape
+    if width == 2:
+        return features, "as they are"
+    centred = features - features.mean(axis=0, dtype=np.float64)
+    spread = np.abs(centred).max()
+    if width < 2 or count < _FEWEST_FOR_TSNE or spread == 0:
+        return _principal_components(centred), "by principal components"
+    return _tsne(centred / spread), "by t-SNE"
+
+
+def balanced(labels: Integers, limit: int) -> Integers:
+    """Places of about ``limit`` images at most, ordered by class, as many of each as there are.
+
+    Every class that is present keeps one image, even where that makes more than ``limit``.
+    """
+    present = np.unique(labels)
+    quota = max(1, limit // len(present))
+    return np.concatenate([np.flatnonzero(labels == label)[:quota] for label in present])
+
+
+def relative_distances(vectors: Floats, labels: Integers) -> Floats | None:
+    """Squared Euclidean distances (n, n) of (n, D) vectors over their mean between classes.
+
+    ``None`` where that mean is zero or there is but one class.
+    """
+    from scipy.spatial.distance import pdist, squareform
+
+    distances = squareform(pdist(vectors.astype(np.float64), "sqeuclidean"))
+    between = distances[labels[:, None] != labels]
+    if between.size == 0 or between.mean() == 0:
+        return None
+    relative: Floats = distances / between.mean()
+    return relative
+
+
+def class_means(vectors: Floats, labels: Integers, classes: int) -> Floats:
+    """Mean vector of each class, (classes, D); NaN for a class without images."""
+    means = np.full((classes, vectors.shape[1]), np.nan)
+    for label in np.unique(labels):
+        means[label] = vectors[labels == label].mean(axis=0, dtype=np.float64)
+    return means
+
+
+def channel_order(means: Floats) -> Integers:
+    """Channels by the class in which they are highest, and there from high to low.
+
+    Args:
+        means: (K, D), rows of NaN for classes without images, at least one row without.
+    """
+    highest = np.nanmax(means, axis=0)
+    return np.lexsort((-highest, np.nanargmax(means, axis=0)))
+
+
+def _principal_components(centred: Floats) -> Floats:
+    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
+    points = (left * scale)[:, :2]
+    return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+
+
+def _tsne(features: Floats) -> Floats:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    method = TSNE(
+        perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=0, n_jobs=1
+    )
+    with threadpool_limits(1):  # sums in one order, so that the picture is the same each time
+        points: Floats = method.fit_transform(features)
+    return points
