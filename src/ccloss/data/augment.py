@@ -69,7 +69,7 @@ def random_crop(images: Tensor, offsets_y: Tensor, offsets_x: Tensor, padding: i
     Raises:
         InputError: ``images`` is not (N, C, H, W), or an offset count differs from N.
     """
-    if images.ndim != 4 or offsets_y.shape != images.shape[:1] != offsets_x.shape:
+    if images.ndim != 4 or not offsets_y.shape == offsets_x.shape == images.shape[:1]:
         raise InputError(
             f"images must be (N, C, H, W) with N offsets each way, got {tuple(images.shape)}, "
             f"{tuple(offsets_y.shape)} and {tuple(offsets_x.shape)}"
@@ -106,12 +106,13 @@ def augment_one(image: Tensor, uniform: Tensor, size: int, padding: int, flip: f
     top = int(crop_offsets(uniform[TOP], height + 2 * padding - size + 1))
     left = int(crop_offsets(uniform[LEFT], width + 2 * padding - size + 1))
     # torchvision's crop fills with zeros what lies outside the image: pad and crop in one step
-    image = functional.crop(image, top - padding, left - padding, size, size)
-    return functional.horizontal_flip(image) if uniform[FLIP] < flip else image
+    cropped: Tensor = functional.crop(image, top - padding, left - padding, size, size)
+    return cropped.flip(-1) if uniform[FLIP] < flip else cropped
 
 
 def centre_crop(image: Tensor, size: int) -> Tensor:
     """The central (C, size, size) of a (C, H, W) image."""
     from torchvision.transforms.v2 import functional
 
-    return functional.center_crop(image, [size, size])
+    cropped: Tensor = functional.center_crop(image, [size, size])
+    return cropped

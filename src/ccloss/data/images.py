@@ -260,7 +260,8 @@ def _check_labels(labels: Tensor, count: int) -> None:
 def _convert(image: Image.Image, channels: int) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # PIL warns on a direct step from such a palette
-    return image.convert(_MODES[channels])
+    mode = _MODES[channels]
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _resize(image: Image.Image, size: int | tuple[int, int] | None) -> Image.Image:
@@ -318,7 +319,7 @@ def statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _channel_pixels(images: ImageSet) -> Iterator[Tensor]:
     """Pieces of the set as (C, M) uint8, small enough for bounded memory."""
     if isinstance(images, MemoryImages):
-        for piece in images.pixels.split(1_024):
+        for piece in torch.split(images.pixels, 1_024):
             yield piece.transpose(0, 1).flatten(1)
     else:
         sample = min(len(images), STATISTICS_SAMPLE)

@@ -135,9 +135,13 @@ def _from_rows(source: Source, train: _Rows, test: _Rows) -> Splits:
 
 
 def _split(source: Source, rows: "datasets.Dataset", shards: tuple[tuple[str, int], ...]) -> Split:
+    import datasets
+
     place = shards[0][0]
     image = _column(rows, source.image_columns, place)
     label = _column(rows, source.label_columns, place)
+    if not isinstance(rows.features[image], datasets.Image | dict):
+        raise InputError(f"{place}: column {image} holds no encoded images; restore the data set")
     labels = rows.data.column(label)
     if labels.null_count or not str(labels.type).startswith(("int", "uint")):
         raise InputError(

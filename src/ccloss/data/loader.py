@@ -6,15 +6,14 @@ that a run on several devices sees the batches of a run on one.
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Sampler
 
 from ccloss.data.augment import (
     FLIP,
@@ -43,7 +42,7 @@ class Batch(NamedTuple):
         labels: (n,) int64 on the device.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch does not need
     images: Tensor
     labels: Tensor
 
@@ -172,7 +171,7 @@ class _Plan:
 
     def shares(self, epoch: int) -> list[Tensor]:
         """This process's indices, (n,) int64, of each batch."""
-        batches = self._order(epoch).split(self.batch_size)
+        batches = torch.split(self._order(epoch), self.batch_size)
         if self.shuffle_seed is not None:
             batches = batches[: self.images // self.batch_size]
         shares = [batch[self.rank :: self.world_size] for batch in batches]
@@ -182,7 +181,9 @@ class _Plan:
         order = torch.arange(self.images)
         if self.shuffle_seed is None:
             return order
-        return torch.argsort(draws(self.shuffle_seed, epoch, order, ORDER + 1)[:, ORDER])
+        return torch.argsort(
+            draws(self.shuffle_seed, epoch, order, ORDER + 1)[:, ORDER], stable=True
+        )
 
 
 @dataclass(frozen=True)
@@ -237,19 +238,22 @@ class _MemoryLoader:
         index = torch.cat(shares)
         uniform = self._view.draws(number, index)
         on_device = index.to(self._pixels.device)
-        uniforms = [None] * len(sizes) if uniform is None else self._changes(uniform).split(sizes)
-        for here, there, change in zip(shares, on_device.split(sizes), uniforms, strict=True):
+        changes = self._changes(uniform, sizes)
+        for here, there, change in zip(shares, torch.split(on_device, sizes), changes, strict=True):
             images = self._pixels[there]
             if change is not None:
                 images = self._augmented(images, change)
             yield Batch(here, images, self._labels[there])
 
-    def _changes(self, uniform: Tensor) -> Tensor:
-        """(n, 3) int64 on the device: crop offsets down and across, and 1 for a flip."""
+    def _changes(self, uniform: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
+        """For each batch (n, 3) int64: crop offsets down and across, and 1 for a flip."""
+        if uniform is None:
+            return [None] * len(sizes)
         positions = 2 * self._view.padding + 1
         top, left = (crop_offsets(uniform[:, column], positions) for column in (TOP, LEFT))
         flip = (uniform[:, FLIP] < self._view.flip).long()
-        return torch.stack([top, left, flip], dim=1).to(self._pixels.device)
+        changes = torch.stack([top, left, flip], dim=1).to(self._pixels.device)
+        return torch.split(changes, sizes)
 
     def _augmented(self, images: Tensor, change: Tensor) -> Tensor:
         top, left, flip = change.unbind(1)
@@ -338,9 +342,7 @@ class _Decoder(TorchDataset[Batch | InputError]):
     def _decoded(self, epoch: int, index: Tensor) -> Tensor:
         uniform = self.view.draws(epoch, index)
         rows = [None] * len(index) if uniform is None else uniform
-        return torch.stack(
-            [self._one(int(i), row) for i, row in zip(index, rows, strict=True)]
-        )
+        return torch.stack([self._one(int(i), row) for i, row in zip(index, rows, strict=True)])
 
     def _one(self, index: int, uniform: Tensor | None) -> Tensor:
         image = self.images.image(index)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ccloss.data.augment import draws
-from ccloss.data.catalog import FOLDER_PREFIX, SOURCES, Source
+from ccloss.data.catalog import FOLDER_PREFIX, SOURCES
 from ccloss.data.images import (
     ImageSet,
     LazyImages,
@@ -322,7 +322,9 @@ def _limited(images: LazyImages, limit: int, argument: str) -> LazyImages:
 def _balanced(labels: Tensor, count: int) -> Tensor:
     """(N,) bool, true for ``count`` images, as equally many of each class as there are."""
     turn = _turns(labels, seed=0)
-    order = torch.argsort(turn * (labels.max() + 1) + labels)  # all first turns, then all second
+    order = torch.argsort(
+        turn * (labels.max() + 1) + labels, stable=True
+    )  # all first turns, then all second
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     chosen[order[:count]] = True
     return chosen
@@ -337,7 +339,7 @@ def _held_out(labels: Tensor, fraction: float, seed: int) -> Tensor:
 
 def _turns(labels: Tensor, seed: int) -> Tensor:
     """(N,) int64: each image's place 0, 1, ... in its own class, shuffled by the seed."""
-    shuffled = torch.argsort(draws(seed, 0, torch.arange(len(labels)), 1)[:, 0])
+    shuffled = torch.argsort(draws(seed, 0, torch.arange(len(labels)), 1)[:, 0], stable=True)
     by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
     sizes = labels.bincount()
     starts = sizes.cumsum(0) - sizes

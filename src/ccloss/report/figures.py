@@ -39,7 +39,7 @@ class _Method:
     line: dict[str, Any]  # its colour and line style
     record: Record
     sample: TestSample
-    rounds: list[Epochs]
+    rounds: Sequence[Epochs]
 
     @property
     def classes(self) -> list[str]:
@@ -134,7 +134,8 @@ def _scatter(ax: "Axes", points: NDArray[np.floating], method: _Method) -> None:
     labels = method.sample.labels
     colours = np.array(canvas.class_colours(len(method.classes)))[labels]
     order = np.random.default_rng(0).permutation(len(labels))  # so that no class covers another
-    ax.scatter(*points[order].T, c=colours[order], s=10, linewidths=0, alpha=0.8)
+    x, y = points[order].T
+    ax.scatter(x, y, c=colours[order], s=10, linewidths=0, alpha=0.8)
     ax.set_aspect("equal", adjustable="datalim")
     _name_clusters(ax, points, method)
 
@@ -223,8 +224,8 @@ def _attention_channels(methods: Sequence[_Method]) -> "Figure | None":
     }
     if not shown:
         return None
-    low = min(np.nanmin(means) for means in shown.values())
-    high = max(np.nanmax(means) for means in shown.values())
+    low = min(float(np.nanmin(means)) for means in shown.values())
+    high = max(float(np.nanmax(means)) for means in shown.values())
     figure, axes = canvas.panels(len(shown), columns=3, width=4.2, height=3.4)
     present = [method for method in methods if method.name in shown]
     for ax, method in zip(axes, present, strict=True):

@@ -170,7 +170,7 @@ def _row(method: str, rounds: Sequence[Record]) -> Row:
 
 def _mean(rounds: Sequence[Record], metric: str) -> float | None:
     """A metric's mean; undefined if it is so in any round, lest the mean hide a collapsed one."""
-    values = [record.evaluation.get(metric) for record in rounds]
+    values: list[Any] = [record.evaluation.get(metric) for record in rounds]
     return None if None in values else fmean(values)
 
 
