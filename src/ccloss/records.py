@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -116,6 +117,45 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether a run has ended here; its record is written last."""
         return self.record.exists()
+
+    def check_free(self) -> None:
+        """Refuses a place that holds anything.
+
+        Raises:
+            InputError: it is a file, or a folder with files in it.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; choose a folder for the run")
+        if self._strangers():
+            raise InputError(
+                f"{self.path} holds files that are not of a run; choose an empty or new folder"
+            )
+
+    def check_own(self) -> None:
+        """Refuses to forget a folder that holds anything besides a run."""
+        strangers = self._strangers()
+        if strangers:
+            raise InputError(
+                f"{self.path} holds {strangers[0]} besides a run, and would not be overwritten "
+                "whole; move that away or choose another folder"
+            )
+
+    def clear(self) -> None:
+        """Forgets the run; its record goes first, so that half a run never looks finished."""
+        for path in (self.record, self.experiment, self.metrics, self.model, self.test_sample):
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.tensorboard):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    def _strangers(self) -> list[str]:
+        """Names in the folder that no run has put there."""
+        own = {".lock", *(path.name for path in vars(self).values() if path != self.path)}
+        if not self.path.is_dir():
+            return []
+        names = sorted(path.name for path in self.path.iterdir())
+        # A leftover of a write that was killed starts with the name it was to have.
+        return [name for name in names if not any(name.lstrip(".").startswith(o) or name == o for o in own)]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ Colour = tuple[float, float, float, float]
 
 NAMED_CLASSES = 20
 """More classes than this are not named one by one."""
+
+_LEAST_WIDTH = 5.0  # inches, so that a title has room above a single panel
+_LETTERS_PER_INCH = 13  # of the title's font
 
 _STYLE = {
     "font.size": 9,
@@ -33,9 +37,10 @@ _METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4
 _LINE_STYLES = ("-", "--", ":", "-.")
 
 # Tol's muted palette and a dark grey: ten colours that colour-blind readers can tell apart.
-_CLASS_COLOURS = ("#332288", "#DDCC77", "#CC6677", "#88CCEE", "#117733") + (
-    "#AA4499", "#999933", "#44AA99", "#882255", "#444444",
-)  # fmt: skip
+_CLASS_COLOURS = (
+    *("#332288", "#DDCC77", "#CC6677", "#88CCEE", "#117733"),
+    *("#AA4499", "#999933", "#44AA99", "#882255", "#444444"),
+)
 
 
 @contextlib.contextmanager
@@ -69,8 +74,9 @@ def class_colours(classes: int) -> list[Colour]:
 
 
 def label(name: str, width: int = 28) -> str:
-    """A name as plain text of ``width`` characters at most, with no dollar read as mathematics."""
-    short = name if len(name) <= width else f"{name[: width - 1]}…"
+    """A name in ``width`` characters at most, both its ends kept, no dollar read as mathematics."""
+    half = (width - 1) // 2
+    short = name if len(name) <= width else f"{name[:half]}…{name[-half:]}"
     return short.replace("$", r"\$")
 
 
@@ -80,17 +86,25 @@ def panels(count: int, columns: int, width: float, height: float) -> "tuple[Figu
 
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(width * columns, height * rows + 0.8), layout="constrained")
+    size = (max(_LEAST_WIDTH, width * columns), height * rows + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for spare in grid[count:]:
         spare.remove()
     return figure, list(grid[:count])
 
 
+def title(figure: "Figure", *sentences: str) -> None:
+    """Sets the figure's title, each sentence on lines of its own, broken to the figure's width."""
+    width = int(figure.get_figwidth() * _LETTERS_PER_INCH)
+    figure.suptitle("\n".join(textwrap.fill(sentence, width) for sentence in sentences))
+
+
 def save(figure: "Figure", folder: Path, name: str) -> Path:
     """Writes ``name.png`` (150 dpi) and ``name.svg``; returns the path of the first."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     write_atomically(png, _render(figure, "png", "Software"))
+    figure.set_layout_engine("none")  # the layout stands; finding it again takes half the time
     write_atomically(svg, _render(figure, "svg", "Date"))
     return png
 

@@ -13,6 +13,7 @@ from ccloss.records import Record, RunFolder, TestSample
 from ccloss.report import canvas
 from ccloss.report.folder import make_folder
 from ccloss.report.geometry import (
+    RAW,
     balanced,
     channel_order,
     class_means,
@@ -20,6 +21,7 @@ from ccloss.report.geometry import (
     relative_distances,
 )
 from ccloss.report.protocol import rounds_by_method
+from ccloss.report.tables import ratio_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,15 +119,16 @@ def _features(methods: Sequence[_Method]) -> "Figure":
         points, way = plane(method.sample.features)
         ways.append(way)
         _scatter(ax, points, method)
-        ax.tick_params(labelbottom=way == "as they are", labelleft=way == "as they are")
-        accuracy = f"{method.record.accuracy:.2f} %"
-        ratio = f"feature ratio {_ratio(method, 'feature_ratio')}"
-        _title(ax, method, f"{accuracy}, {ratio}")
+        if way != RAW:
+            ax.set(xticks=[], yticks=[])  # the axes of a placement have no unit
+        ratio = ratio_text(method.record.evaluation["feature_ratio"])
+        _title(ax, method, f"accuracy {method.record.accuracy:.2f} %, feature ratio {ratio}")
     _class_legend(figure, methods[0].classes)
     placed = " or ".join(dict.fromkeys(ways))
-    figure.suptitle(
-        f"Features of {_images(methods)} by class, placed {placed}\n"
-        f"above each: accuracy, and {_RATIO}"
+    canvas.title(
+        figure,
+        f"Features of {_images(methods)}, {placed}",
+        f"feature ratio: {_RATIO}",
     )
     return figure
 
@@ -176,12 +179,14 @@ def _attention_distances(methods: Sequence[_Method]) -> "Figure | None":
         images[0],
         ax=axes,
         extend="max",
-        shrink=0.8,
-        label="squared distance / mean of the panel's pairs of different classes",
+        aspect=30,
+        label="distance / mean inter-class distance",
     )
-    figure.suptitle(
-        f"Distances between attention vectors of {_images(shown, _MATRIX_IMAGES)} by class"
-        f"\nabove each: {_RATIO}{_left_out(methods, shown)}"
+    canvas.title(
+        figure,
+        f"Squared distances between attention vectors of {_images(shown, _MATRIX_IMAGES)}",
+        f"attention ratio: {_RATIO}",
+        *_left_out(methods, shown),
     )
     return figure
 
@@ -196,7 +201,7 @@ def _draw_distances(ax: "Axes", method: _Method) -> Any:
     matrix = np.full((len(chosen), len(chosen)), np.nan) if distances is None else distances
     image = ax.imshow(matrix, vmin=0, vmax=2, cmap="viridis", interpolation="nearest")
     _mark_classes(ax, labels[chosen], method.classes)
-    _title(ax, method, f"attention ratio {_ratio(method, 'attention_ratio')}")
+    _title(ax, method, f"attention ratio {ratio_text(method.record.evaluation['attention_ratio'])}")
     return image
 
 
@@ -210,8 +215,9 @@ def _mark_classes(ax: "Axes", labels: NDArray[np.integer], classes: Sequence[str
     if named:
         middles = starts + (counts - 1) / 2
         names = [canvas.label(classes[label], 12) for label in present]
-        ax.set_xticks(middles, names, rotation=_rotation(names))
-        ax.set_yticks(middles, names)
+        size = _tick_size(names)
+        ax.set_xticks(middles, names, rotation=_rotation(names), fontsize=size)
+        ax.set_yticks(middles, names, fontsize=size)
     else:
         ax.set(xticks=[], yticks=[], xlabel=f"{len(present)} classes in label order")
 
@@ -230,10 +236,12 @@ def _attention_channels(methods: Sequence[_Method]) -> "Figure | None":
     present = [method for method in methods if method.name in shown]
     for ax, method in zip(axes, present, strict=True):
         image = _draw_channels(ax, method, shown[method.name], (low, high))
-    figure.colorbar(image, ax=axes, shrink=0.8, label="mean attention of the class's images")
-    figure.suptitle(
-        f"Attention by class and channel, mean of {_images(present)}\n"
-        f"channels in the order of the class that uses them most{_left_out(methods, present)}"
+    figure.colorbar(image, ax=axes, aspect=30, label="mean attention")
+    canvas.title(
+        figure,
+        f"Mean attention by class and channel, {_images(present)}",
+        "each panel's channels are ordered by the class in which they are highest",
+        *_left_out(methods, present),
     )
     return figure
 
@@ -253,7 +261,8 @@ def _draw_channels(
     )
     classes = method.classes
     if len(classes) <= canvas.NAMED_CLASSES:
-        ax.set_yticks(range(len(classes)), [canvas.label(name, 12) for name in classes])
+        names = [canvas.label(name, 12) for name in classes]
+        ax.set_yticks(range(len(classes)), names, fontsize=_tick_size(names))
     else:
         ax.set_ylabel(f"{len(classes)} classes in label order")
     ax.set(xticks=[], xlabel=f"{means.shape[1]} channels")
@@ -276,7 +285,7 @@ def _curves(methods: Sequence[_Method]) -> "Figure | None":
         _finish_curves(ax, name.format(split=methods[0].record.evaluation["split"]))
     _method_legend(figure, methods)
     several = any(len(method.rounds) > 1 for method in methods)
-    figure.suptitle(f"Training{': mean of the rounds, band from lowest to highest' * several}")
+    canvas.title(figure, f"Training{': mean of the rounds, band from lowest to highest' * several}")
     return figure
 
 
@@ -302,11 +311,16 @@ def _draw_curve(ax: "Axes", curve: _Curve, line: Mapping[str, Any]) -> None:
 
 
 def _finish_curves(ax: "Axes", name: str) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogFormatter, MaxNLocator
 
     ax.set(xlabel="epoch", title=name)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(color="0.9", linewidth=0.6)
+    low, high = ax.dataLim.intervaly
+    if low > 0 and high / low > 10:  # else the last epochs would all lie on the axis
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(LogFormatter())  # 0.1 rather than 10 to the -1
+        ax.yaxis.set_minor_formatter(LogFormatter())
 
 
 def _method_legend(figure: "Figure", methods: Sequence[_Method]) -> None:
@@ -317,17 +331,12 @@ def _method_legend(figure: "Figure", methods: Sequence[_Method]) -> None:
     for method in methods:
         rounds = len(method.rounds)
         names.append(f"{canvas.label(method.name)} ({rounds} round{'s' * (rounds > 1)})")
-    figure.legend(lines, names, loc="outside lower center", ncols=min(4, len(methods)))
+    figure.legend(lines, names, loc="outside right center")
 
 
 def _title(ax: "Axes", method: _Method, detail: str = "") -> None:
     lines = [canvas.label(method.name), *([detail] if detail else [])]
     ax.set_title("\n".join(lines), color=method.line["color"])
-
-
-def _ratio(method: _Method, name: str) -> str:
-    value = method.record.evaluation.get(name)
-    return "undefined" if value is None else f"{value:.3g}"
 
 
 def _images(methods: Sequence[_Method], limit: int | None = None) -> str:
@@ -341,9 +350,15 @@ def _images(methods: Sequence[_Method], limit: int | None = None) -> str:
     return f"{images} test images (seed {' or '.join(map(str, seeds))})"
 
 
-def _left_out(methods: Sequence[_Method], shown: Sequence[_Method]) -> str:
-    names = [canvas.label(method.name) for method in methods if method not in shown]
-    return f"; without attention: {', '.join(names)}" if names else ""
+def _left_out(methods: Sequence[_Method], shown: Sequence[_Method]) -> list[str]:
+    """A sentence that names the methods not shown, if any."""
+    absent = {method.name for method in methods} - {method.name for method in shown}
+    names = [canvas.label(method.name) for method in methods if method.name in absent]
+    return [f"left out, without attention: {', '.join(names)}"] if names else []
+
+
+def _tick_size(names: Sequence[str]) -> float:
+    return 8 if len(names) <= 12 else 6
 
 
 def _rotation(names: Sequence[str]) -> float:
@@ -358,7 +373,7 @@ def _accuracy(line: Mapping[str, Any]) -> Any:
     return line["evaluation"] and line["evaluation"]["accuracy"]
 
 
-_RATIO = "mean intra- over mean inter-class squared distance, all images (lower is tighter)"
+_RATIO = "mean intra- over mean inter-class squared distance, all images; lower is tighter"
 
 _SERIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "total loss": _term("total"),

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
+RAW = "in their own two dimensions"
+
 _FEWEST_FOR_TSNE = 10
 """Below this t-SNE has no neighbourhoods to keep."""
 
@@ -18,12 +20,12 @@ def plane(features: Floats) -> tuple[Floats, str]:
     """
     count, width = features.shape
     if width == 2:
-        return features, "as they are"
+        return features, RAW
     centred = features - features.mean(axis=0, dtype=np.float64)
     spread = np.abs(centred).max()
     if width < 2 or count < _FEWEST_FOR_TSNE or spread == 0:
-        return _principal_components(centred), "by principal components"
-    return _tsne(centred / spread), "by t-SNE"
+        return _principal_components(centred), "placed by principal components"
+    return _tsne(centred / spread), "placed by t-SNE (near means similar, far means little)"
 
 
 def balanced(labels: Integers, limit: int) -> Integers:
@@ -80,7 +82,11 @@ def _tsne(features: Floats) -> Floats:
     from threadpoolctl import threadpool_limits
 
     method = TSNE(
-        perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=0, n_jobs=1
+        perplexity=min(30.0, (len(features) - 1) / 3),
+        init="pca",
+        max_iter=500,  # enough for the few hundred images of a sample
+        random_state=0,
+        n_jobs=1,
     )
     with threadpool_limits(1):  # sums in one order, so that the picture is the same each time
         points: Floats = method.fit_transform(features)

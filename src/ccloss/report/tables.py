@@ -109,14 +109,19 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             _fixed(row.top5, 2),
             _fixed(row.nll, 4),
             _fixed(row.calibration_error, 2),
-            _significant(row.feature_ratio),
-            _significant(row.attention_ratio),
+            ratio_text(row.feature_ratio),
+            ratio_text(row.attention_ratio),
             _fixed(row.seconds / scale, 1),
             _fixed(row.images_per_second, 0),
             f"{row.parameters:,}",
         ]
         for row in rows
     ]
+
+
+def ratio_text(value: float | None) -> str:
+    """A ratio to three significant digits, since ratios span orders of magnitude."""
+    return _UNDEFINED if value is None else f"{value:#.3g}".rstrip(".")
 
 
 def to_markdown(rows: Sequence[Row], caption: str) -> str:
@@ -202,11 +207,6 @@ def _count(number: int, noun: str) -> str:
 
 def _fixed(value: float | None, digits: int) -> str:
     return _UNDEFINED if value is None else f"{value:.{digits}f}"
-
-
-def _significant(value: float | None) -> str:
-    """Three significant digits, since ratios span orders of magnitude."""
-    return _UNDEFINED if value is None else f"{value:#.3g}".rstrip(".")
 
 
 def _escape(cell: str) -> str:

@@ -1,0 +1,251 @@
+"""Batches: order, shares, augmentation, in memory and from workers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import picture
+from test_augment import slow_crop
+
+from ccloss.data.augment import crop_offsets, draws
+from ccloss.data.images import FileStore, ImageSet, LazyImages, MemoryImages
+from ccloss.data.loader import Batch, Loader, eval_loader, train_loader
+from ccloss.errors import InputError
+
+SIZE = 8
+
+
+def numbered(count: int) -> MemoryImages:
+    generator = torch.Generator().manual_seed(count)
+    shape = (count, 3, SIZE, SIZE)
+    pixels = torch.randint(1, 256, shape, dtype=torch.uint8, generator=generator)
+    return MemoryImages(pixels, torch.arange(count) % 5)
+
+
+def training(images: ImageSet, **changes: object) -> Loader:
+    settings: dict[str, object] = {
+        "batch_size": 8,
+        "seed": 3,
+        "device": "cpu",
+        "image_size": SIZE,
+        "padding": 2,
+        "flip": 0.5,
+        "workers": 0,
+    }
+    return train_loader(images, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def evaluation(images: ImageSet, **changes: object) -> Loader:
+    settings = {"batch_size": 8, "device": "cpu", "image_size": SIZE, "workers": 0}
+    return eval_loader(images, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def assert_same(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second) > 0
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.index, other.index)
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
+
+
+def stored(folder: Path, count: int, size: tuple[int, int] = (SIZE, SIZE)) -> LazyImages:
+    files = tuple(folder / f"{k}.png" for k in range(count))
+    for seed, file in enumerate(files):
+        picture(seed, size, "RGB").save(file)
+    return LazyImages(FileStore(files), torch.arange(count) % 5, 3, SIZE)
+
+
+# ---- Training ----------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_a_shuffle_without_the_rest() -> None:
+    loader = training(numbered(30))
+    batches = list(loader.epoch(0))
+    assert len(batches) == len(loader) == 3
+    seen = torch.cat([batch.index for batch in batches])
+    assert len(seen.unique()) == 24
+    assert seen.tolist() != sorted(seen.tolist())
+    dropped = [
+        set(range(30)) - set(torch.cat([b.index for b in loader.epoch(e)]).tolist())
+        for e in range(2)
+    ]
+    assert dropped[0] != dropped[1]  # the rest is another one each epoch
+
+
+def test_images_are_cropped_and_flipped_by_their_own_draws() -> None:
+    images = numbered(16)
+    for batch in training(images).epoch(5):
+        for index, image, label in zip(*batch, strict=True):
+            uniform = draws(3, 5, index[None], 4)[0]
+            top, left = (int(crop_offsets(uniform[k], 5)) for k in (1, 2))
+            expected = slow_crop(images.pixels[index], top, left, padding=2)
+            if uniform[3] < 0.5:
+                expected = expected.flip(-1)
+            assert torch.equal(image, expected)
+            assert label == images.labels[index]
+
+
+def test_without_augmentation_pixels_pass_untouched() -> None:
+    images = numbered(16)
+    for batch in training(images, padding=0, flip=0.0).epoch(0):
+        assert batch.images.dtype == torch.uint8 and batch.labels.dtype == torch.int64
+        assert torch.equal(batch.images, images.pixels[batch.index])
+
+
+def test_flip_always_and_never() -> None:
+    images = numbered(16)
+    batch = next(training(images, padding=0, flip=1.0).epoch(0))
+    assert torch.equal(batch.images, images.pixels[batch.index].flip(-1))
+
+
+def test_an_epoch_is_the_same_each_time_and_in_any_order_of_epochs() -> None:
+    first, second = training(numbered(30)), training(numbered(30))
+    list(second.epoch(9))
+    next(second.epoch(1))  # an epoch left in its middle leaves no trace
+    assert_same(list(first.epoch(1)), list(second.epoch(1)))
+
+
+def test_epochs_and_seeds_differ() -> None:
+    images = numbered(32)
+    orders = {
+        tuple(torch.cat([b.index for b in training(images, seed=seed).epoch(epoch)]).tolist())
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    assert len(orders) == 4
+
+
+def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    list(training(numbered(16)).epoch(0))
+    list(training(stored(tmp_path, 8)).epoch(0))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_share_each_batch(world_size: int) -> None:
+    images = numbered(30)
+    whole = list(training(images).epoch(2))
+    parts = [
+        list(training(images, rank=rank, world_size=world_size).epoch(2))
+        for rank in range(world_size)
+    ]
+    for number, batch in enumerate(whole):
+        for rank, part in enumerate(parts):
+            share = slice(rank, None, world_size)
+            assert torch.equal(part[number].index, batch.index[share])
+            assert torch.equal(part[number].images, batch.images[share])
+            assert torch.equal(part[number].labels, batch.labels[share])
+
+
+# ---- Evaluation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 16, 17, 23])
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_evaluation_covers_each_image_once(world_size: int, count: int, batch_size: int) -> None:
+    images = numbered(count)
+    seen: list[int] = []
+    for rank in range(world_size):
+        loader = evaluation(images, batch_size=batch_size, rank=rank, world_size=world_size)
+        batches = list(loader.epoch(0))
+        assert len(batches) == len(loader)
+        for batch in batches:
+            assert 0 < len(batch.index) <= batch_size
+            assert torch.equal(batch.images, images.pixels[batch.index])
+            assert torch.equal(batch.labels, images.labels[batch.index])
+            seen += batch.index.tolist()
+    assert sorted(seen) == list(range(count))
+    if world_size == 1:
+        assert seen == sorted(seen)
+
+
+def test_evaluation_crops_large_images_at_the_centre(tmp_path: Path) -> None:
+    images = stored(tmp_path, 3, size=(8, 12))
+    batch = next(evaluation(images).epoch(0))
+    for index, image in zip(batch.index, batch.images, strict=True):
+        assert torch.equal(image, images.image(int(index))[:, :, 2:10])
+
+
+# ---- Workers -----------------------------------------------------------------------------------
+
+
+def test_memory_and_lazy_sets_give_the_same_batches(tmp_path: Path) -> None:
+    lazy = stored(tmp_path, 20)
+    memory = LazyImages(lazy.store, lazy.labels, 3, (SIZE, SIZE)).decoded("pictures")
+    for epoch in (0, 3):
+        assert_same(list(training(lazy).epoch(epoch)), list(training(memory).epoch(epoch)))
+    assert_same(list(evaluation(lazy).epoch(0)), list(evaluation(memory).epoch(0)))
+
+
+def test_workers_give_the_same_batches_and_one_line_of_error(tmp_path: Path) -> None:
+    lazy = stored(tmp_path, 20)
+    loader = training(lazy, workers=2)
+    expected = training(lazy)
+    next(loader.epoch(0))  # an epoch left in its middle
+    for epoch in (4, 1):
+        assert_same(list(loader.epoch(epoch)), list(expected.epoch(epoch)))
+    for file in lazy.store.files:  # type: ignore[attr-defined]
+        file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(InputError, match=r"\d\.png: the image is corrupt or truncated") as caught:
+        list(loader.epoch(2))
+    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
+
+
+def test_workers_read_parquet(mnist_root: Path) -> None:
+    from ccloss.data.sources import load
+
+    found = load("mnist", data_root=mnist_root, image_size=80, train_limit=30, test_limit=10)
+    batches = [
+        list(training(found.train, image_size=80, workers=workers).epoch(0)) for workers in (0, 1)
+    ]
+    assert_same(*batches)
+
+
+def test_large_images_are_cropped_to_size(tmp_path: Path) -> None:
+    images = stored(tmp_path, 8, size=(9, 13))
+    batch = next(training(images).epoch(0))
+    assert batch.images.shape == (8, 3, SIZE, SIZE)
+
+
+# ---- Refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 17}, "batch_size 17 is more than the 16 images"),
+        ({"batch_size": 9, "world_size": 2}, "batch_size 9 must divide by the 2 processes"),
+        ({"rank": 2, "world_size": 2}, "rank must be from 0 to world_size - 1"),
+        ({"workers": -1}, "workers must be at least 0"),
+        ({"padding": -1}, "padding must be >= 0"),
+        ({"flip": 1.5}, "flip in"),
+        ({"image_size": 9}, "image_size 9 differs from the 8x8 images in memory"),
+    ],
+)
+def test_arguments_are_checked(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        training(numbered(16), **changes)
+
+
+def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:
+    images = stored(tmp_path, 8)
+    with pytest.raises(InputError, match=r"\d\.png: the image is smaller than image_size 9"):
+        list(training(images, image_size=9).epoch(0))
+
+
+def test_a_missing_file_in_evaluation_is_named(
+    class_folders: Callable[..., Path],
+) -> None:
+    from ccloss.data.sources import load
+
+    root = class_folders({"": {"a": 5, "b": 5}}, (70, 70))
+    found = load(f"folder:{root}", image_size=66)
+    gone = Path(found.test.place(1))
+    gone.unlink()
+    with pytest.raises(InputError, match="the image is missing") as caught:
+        list(evaluation(found.test, image_size=66).epoch(0))
+    assert str(gone) in str(caught.value)
