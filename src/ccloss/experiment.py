@@ -12,6 +12,8 @@ from ccloss.errors import InputError
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+# From left to right, so that what a command line gives as text becomes a number where it can.
+Option = Annotated[int | float | str, Field(union_mode="left_to_right")]
 
 ATTENTION = "+cam"
 """Ends the name of a loss whose network has channel attention that the loss does not ask for."""
@@ -62,16 +64,16 @@ class Experiment:
     """One training run. Fields left at ``None`` follow the data set, as :meth:`resolve` says."""
 
     data: str = "cifar100"
-    """digits, mnist, cifar100, cars196, or folder:<path> with one folder a class."""
+    """digits, mnist, cifar100, cars196, or folder:PATH with one folder a class."""
 
     loss: str = "cc"
     """Name of the loss; +cam behind a name adds channel attention to its network."""
 
-    loss_options: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    """Options of the loss itself, by name."""
+    loss_options: dict[str, Option] = dataclasses.field(default_factory=dict)
+    """Options of the loss itself: --loss.NAME VALUE is the short form."""
 
     backbone: str | None = None
-    """vgg16, resnet18, convnet, or timm:<name>."""
+    """vgg16, resnet18, convnet, or timm:NAME."""
 
     attention: bool | None = None
     """Channel attention in the head; by default where the loss works on it or its name says so."""
@@ -113,7 +115,7 @@ class Experiment:
     """At the first step."""
 
     final_learning_rate: Annotated[float, Field(ge=0)] = 1e-5
-    """At the last step, reached by half a cosine."""
+    """At the last step (1e-5), reached by half a cosine."""
 
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD."""

@@ -94,6 +94,11 @@ def load_data(
     return dataset
 
 
+def settle(experiment: Experiment, dataset: Dataset) -> Experiment:
+    """The experiment with every field known that the data decide, as a run's folder has it."""
+    return dataclasses.replace(experiment.resolve(), channels=dataset.channels)
+
+
 def train(
     experiment: Experiment,
     folder: RunFolder,
@@ -179,9 +184,7 @@ class _Run:
     def __init__(
         self, experiment: Experiment, dataset: Dataset, workers: int | None, watcher: Watcher
     ) -> None:
-        # Resolved here to the last field, so that what is on disk leaves nothing open.
-        experiment = dataclasses.replace(experiment.resolve(), channels=dataset.channels)
-        self.experiment = experiment
+        self.experiment = experiment = settle(experiment, dataset)
         self.dataset = dataset
         self.watcher = watcher
         self.warnings: list[str] = []

@@ -1,6 +1,5 @@
 """Tiny data sets in every accepted layout, made on the spot."""
 
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -8,26 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from tiny_data import picture, png, write_annotations
 
 Rows = Sequence[tuple[bytes, int]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "data: needs the real data sets in CCLOSS_DATA")
-
-
-def picture(seed: int, size: tuple[int, int] = (28, 28), mode: str = "L") -> Image.Image:
-    """A random picture of (height, width)."""
-    shape = size if mode == "L" else (*size, len(mode))
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-def png(seed: int, size: tuple[int, int] = (28, 28), mode: str = "L") -> bytes:
-    file = io.BytesIO()
-    picture(seed, size, mode).save(file, "PNG")
-    return file.getvalue()
 
 
 @pytest.fixture
@@ -119,17 +105,3 @@ def cars_root(tmp_path: Path) -> Path:
     write_annotations(root, "train", "devkit/cars_train_annos.mat", [1, 196, 14, 14])
     write_annotations(root, "test", "cars_test_annos_withlabels.mat", [196, 1, 2])
     return root.parent
-
-
-def write_annotations(root: Path, split: str, file: str, labels: list[int]) -> None:
-    """Cars annotations as the devkit has them, labels from 1, and the images they name."""
-    from scipy.io import savemat
-
-    (root / f"cars_{split}").mkdir(exist_ok=True)
-    fields = [("bbox_x1", object), ("class", object), ("fname", object)]
-    annotations = np.empty((1, len(labels)), dtype=fields)
-    for number, label in enumerate(labels):
-        name = f"{number + 1:05}.jpg"
-        annotations[0, number] = (7, label, name)
-        picture(number, (70 + 10 * number, 90), "RGB").save(root / f"cars_{split}" / name)
-    savemat(root / file, {"annotations": annotations})

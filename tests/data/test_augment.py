@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_data import slow_crop
 
 from ccloss.data.augment import (
     augment_one,
@@ -77,18 +78,6 @@ def test_crop_offsets_reach_every_position_and_no_other() -> None:
     assert offsets.bincount(minlength=9).min() > 2_000
     assert offsets.min() == 0 and offsets.max() == 8
     assert crop_offsets(torch.tensor(1 - 2.0**-53, dtype=torch.float64), 9) == 8
-
-
-def slow_crop(image: torch.Tensor, top: int, left: int, padding: int) -> torch.Tensor:
-    channels, height, width = image.shape
-    result = torch.zeros_like(image)
-    for c in range(channels):
-        for y in range(height):
-            for x in range(width):
-                from_y, from_x = y + top - padding, x + left - padding
-                if 0 <= from_y < height and 0 <= from_x < width:
-                    result[c, y, x] = image[c, from_y, from_x]
-    return result
 
 
 @given(st.data())

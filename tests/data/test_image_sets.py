@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import picture
 from PIL import Image
+from tiny_data import picture
 
 from ccloss.data.images import (
     ArrayStore,
@@ -54,9 +54,8 @@ def test_palette_with_transparency_needs_no_warning(tmp_path: Path) -> None:
     image.info["transparency"] = bytes([0, 255, 255, 255])
     image.save(tmp_path / "p.png", transparency=bytes([0, 255, 255, 255]))
     images = lazy(FileStore((tmp_path / "p.png",)), 3)
-    assert torch.equal(
-        images.image(0), torch.tensor(np.array(image.convert("RGBA")))[..., :3].permute(2, 0, 1)
-    )
+    colours = torch.tensor(np.array(image.convert("RGBA")))[..., :3]
+    assert torch.equal(images.image(0), colours.permute(2, 0, 1))
 
 
 def test_resize_of_the_short_side_keeps_the_shape(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import picture
-from test_augment import slow_crop
+from tiny_data import picture, slow_crop
 
 from ccloss.data.augment import crop_offsets, draws
 from ccloss.data.images import FileStore, ImageSet, LazyImages, MemoryImages
@@ -249,3 +248,14 @@ def test_a_missing_file_in_evaluation_is_named(
     with pytest.raises(InputError, match="the image is missing") as caught:
         list(evaluation(found.test, image_size=66).epoch(0))
     assert str(gone) in str(caught.value)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_cuda_device_sees_the_same_batches(tmp_path: Path) -> None:
+    for images in (numbered(30), stored(tmp_path, 20)):
+        found = list(training(images, device="cuda").epoch(1))
+        assert all(batch.images.is_cuda and batch.labels.is_cuda for batch in found)
+        moved = [Batch(b.index, b.images.cpu(), b.labels.cpu()) for b in found]
+        assert_same(moved, list(training(images).epoch(1)))
+    index = torch.arange(1_000)
+    assert torch.equal(draws(1, 2, index.cuda(), 4).cpu(), draws(1, 2, index, 4))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import picture, png, write_annotations
+from tiny_data import picture, png, write_annotations
 
 from ccloss.data.catalog import SOURCES
 from ccloss.data.images import LazyImages, MemoryImages, fingerprint
@@ -138,9 +138,8 @@ def test_other_columns_a_broken_file_and_a_missing_split(
     with pytest.raises(InputError, match=r"has no test-\*\.parquet; add the test split"):
         load("mnist", data_root=mnist_root, image_size=28)
     for split in ("train", "test"):
-        write_parquet(
-            file.parent / f"{split}-00000-of-00002.parquet", [(png(0), 0)], "x", "y", None
-        )
+        part = file.parent / f"{split}-00000-of-00002.parquet"
+        write_parquet(part, [(png(0), 0)], "x", "y", None)
     with pytest.raises(InputError, match="needs a column label, has x, y"):
         load("mnist", data_root=mnist_root, image_size=28)
 
@@ -338,12 +337,18 @@ def test_limits_are_balanced_and_fixed() -> None:
 def test_hold_out_is_stratified_and_complete() -> None:
     images = load("digits", image_size=8).train
     assert isinstance(images, MemoryImages)
-    numbered = MemoryImages(images.pixels, images.labels)
-    numbered.pixels = torch.arange(len(images)).reshape(-1, 1, 1, 1)  # to tell images apart
-    train, validation = hold_out(numbered, 0.1)
+    numbers = torch.arange(len(images))  # in two pixels, to tell images apart
+    pixels = torch.stack([numbers // 256, numbers % 256], 1).to(torch.uint8)[:, :, None, None]
+    parts = hold_out(MemoryImages(pixels, images.labels), 0.1)
+    chosen = [
+        [256 * int(high) + int(low) for high, low in (part.image(k) for k in range(len(part)))]
+        for part in parts
+    ]
+    assert sorted(chosen[0] + chosen[1]) == numbers.tolist()
+    assert all(part == sorted(part) for part in chosen)  # in the old order
     expected = (images.labels.bincount() * 0.1).round().long()
-    assert torch.equal(validation.labels.bincount(), expected)
-    assert len(train) + len(validation) == len(images)
+    assert torch.equal(parts[1].labels.bincount(), expected)
+    assert torch.equal(parts[1].labels, images.labels[chosen[1]])
 
 
 def test_hold_out_depends_on_the_seed_alone() -> None:

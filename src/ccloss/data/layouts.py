@@ -100,6 +100,7 @@ _Rows = tuple["datasets.Dataset", tuple[tuple[str, int], ...]]  # rows, and (sha
 
 
 def _open_parquet(folder: Path, split: str) -> _Rows:
+    """All shards of a split as one memory-mapped table, which `datasets` keeps in its cache."""
     import datasets
     from pyarrow import ArrowException, parquet
 
@@ -119,7 +120,7 @@ def _open_parquet(folder: Path, split: str) -> _Rows:
     except Exception as error:
         raise InputError(
             f"data_root: the {split} parquet files in {folder} cannot be read together "
-            f"({type(error).__name__}); restore them"
+            f"({type(error).__name__}); restore them, or give HF_DATASETS_CACHE a roomy folder"
         ) from error
     finally:
         if bars:

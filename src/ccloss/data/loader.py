@@ -91,7 +91,8 @@ def train_loader(
         rank: this process, from 0.
         world_size: number of processes.
         workers: processes that decode images that are not in memory; ``None``: as many as the
-            CPUs allow, at most 8. 0 decodes in this process.
+            CPUs allow, at most 8. 0 decodes in this process. A script that uses workers starts
+            them from below its ``if __name__ == "__main__":``, as Python's multiprocessing asks.
 
     Raises:
         InputError: an argument out of range, a batch that does not divide by the processes, or

@@ -72,8 +72,8 @@ def load(
     Args:
         name: ``digits``, ``mnist``, ``cifar100``, ``cars196`` or ``folder:<path>``. The digits
             come with scikit-learn. A folder holds ``train/<class>/`` and ``test/<class>/`` (or
-            ``val/``), or ``<class>/`` alone, from which every fifth image (20 % of each class, a
-            fixed choice) is held out as the test split.
+            ``val/``), or ``<class>/`` alone, of which 20 % of each class, the same images every
+            time, are held out as the test split.
         data_root: the folder that holds a folder named as the data set, or that folder itself, as
             Hub parquet, class folders or (Cars) the devkit. ``None``: the Hugging Face Hub. Digits
             and ``folder:`` need none.
