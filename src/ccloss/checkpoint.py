@@ -81,9 +81,7 @@ def _epoch(path: Path) -> int:
     return int(path.stem.removeprefix("epoch-"))
 
 
-def _state(
-    modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
+def _state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = {
         f"{name}.{key}": tensor
         for name, module in modules.items()

@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     tokens = [_loss_option(token) for token in (sys.argv[1:] if arguments is None else arguments)]
     try:
-        return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        return (
+            app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        )
     except CycloptsError as error:
         cause = error.__cause__
         text = explain(cause) if isinstance(cause, ValidationError) else str(error)
@@ -118,9 +120,7 @@ def train(
 
 
 @app.command
-def evaluate(
-    run: Path, /, *, data_root: DataRoot = None, workers: int | None = None
-) -> None:
+def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = None) -> None:
     """Evaluate the network of a finished run anew, on its own test images.
 
     Parameters

@@ -1,4 +1,7 @@
-"""The one exception for input that cannot be used."""
+"""What is said when something cannot be done."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -11,3 +14,9 @@ class InputError(ValueError):
 
 class DivergenceError(RuntimeError):
     """Training has come to a loss that is not finite; one line with the step, terms, and advice."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, if any is near."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -207,4 +207,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Fields in which two experiments differ, as ``name: 1 before, 2 now``; empty if none do."""
     names = [*before, *(name for name in now if name not in before)]
     differing = [name for name in names if before.get(name) != now.get(name)]
-    return "; ".join(f"{name}: {before.get(name)} before, {now.get(name)} now" for name in differing)
+    return "; ".join(
+        f"{name}: {before.get(name)} before, {now.get(name)} now" for name in differing
+    )

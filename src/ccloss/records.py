@@ -150,12 +150,13 @@ class RunFolder:
 
     def _strangers(self) -> list[str]:
         """Names in the folder that no run has put there."""
-        own = {".lock", *(path.name for path in vars(self).values() if path != self.path)}
         if not self.path.is_dir():
             return []
+        own = (".lock", *(path.name for path in vars(self).values() if path != self.path))
+        # What a killed write has left starts with a dot and the name it was to have.
+        own += tuple(f".{name}." for name in own)
         names = sorted(path.name for path in self.path.iterdir())
-        # A leftover of a write that was killed starts with the name it was to have.
-        return [name for name in names if not any(name.lstrip(".").startswith(o) or name == o for o in own)]
+        return [name for name in names if not name.startswith(own)]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

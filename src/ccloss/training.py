@@ -336,11 +336,21 @@ class _Run:
 
     def _network(self) -> nn.Module:
         """The model as it is trained: on its device, in its precision, over all processes."""
-        self.model.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.model.to(memory_format=torch.channels_last).to(self.accelerator.device)
         if self.accelerator.num_processes > 1:
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            self._join_batch_norms()
         network: nn.Module = self.accelerator.prepare_model(self.model)
         return network
+
+    def _join_batch_norms(self) -> None:
+        """Batch normalisation over the batch of all processes, where torch has it."""
+        if self.accelerator.device.type != "cpu":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        elif any(isinstance(layer, nn.BatchNorm2d) for layer in self.model.modules()):
+            self._warn(
+                "batch normalisation sees each process's own images: torch joins its statistics "
+                "on GPUs only"
+            )
 
     def _train_loader(self, workers: int | None) -> Loader:
         experiment = self.experiment
@@ -429,8 +439,8 @@ class _Meter:
         terms = dict(zip(self.names, values[place].tolist(), strict=True))
         step = self.first_step + len(self.history) - len(values) + place + 1
         raise DivergenceError(
-            f"the loss is not finite at step {step} (epoch {self.epoch + 1}): {_terms_text(terms)}; "
-            "try a lower learning rate or loss weight, or precision fp32"
+            f"the loss is not finite at step {step} (epoch {self.epoch + 1}): "
+            f"{_terms_text(terms)}; try a lower learning rate or loss weight, or precision fp32"
         )
 
     def _warn_of_collapse(self, values: Tensor) -> None:
@@ -478,9 +488,7 @@ class _Keeper:
 # ---- the folder --------------------------------------------------------------------------------
 
 
-def _check_folder(
-    folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
-) -> None:
+def _check_folder(folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool) -> None:
     """Refuses a folder that this run may not write to."""
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other; give one of them")

@@ -46,8 +46,10 @@ def test_draws_equal_unsigned_arithmetic(seed: int, epoch: int, index: int) -> N
 
 def test_draws_are_uniform_and_unrelated() -> None:
     found = draws(3, 5, INDICES, 4)
-    assert found.dtype == torch.float64 and found.shape == (20_000, 4)
-    assert found.min() >= 0 and found.max() < 1
+    assert found.dtype == torch.float64
+    assert found.shape == (20_000, 4)
+    assert found.min() >= 0
+    assert found.max() < 1
     for column in found.T:
         counts = torch.histc(column, bins=20, min=0, max=1)
         chi_square = float(((counts - 1_000) ** 2 / 1_000).sum())
@@ -76,7 +78,8 @@ def test_draws_do_not_depend_on_the_batch() -> None:
 def test_crop_offsets_reach_every_position_and_no_other() -> None:
     offsets = crop_offsets(draws(0, 0, INDICES, 1)[:, 0], 9)
     assert offsets.bincount(minlength=9).min() > 2_000
-    assert offsets.min() == 0 and offsets.max() == 8
+    assert offsets.min() == 0
+    assert offsets.max() == 8
     assert crop_offsets(torch.tensor(1 - 2.0**-53, dtype=torch.float64), 9) == 8
 
 
@@ -128,7 +131,8 @@ def test_augment_one_cuts_a_larger_image_with_its_padding() -> None:
     corner = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     found = augment_one(image, corner, size=6, padding=2, flip=0.5)
     assert found.shape == (1, 6, 6)
-    assert found[0, :2].sum() == 0 and found[0, :, :2].sum() == 0
+    assert found[0, :2].sum() == 0
+    assert found[0, :, :2].sum() == 0
     assert (found[0, 2:, 2:] == 9).all()
 
 

@@ -87,7 +87,8 @@ def test_a_broken_file_is_named_in_one_line(
     images.image(0)
     with pytest.raises(InputError, match=words) as caught:
         images.decoded("pictures")
-    assert "1.png" in str(caught.value) and "\n" not in str(caught.value)
+    assert "1.png" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_a_deep_image_are_named(tmp_path: Path) -> None:

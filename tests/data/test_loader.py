@@ -88,7 +88,8 @@ def test_images_are_cropped_and_flipped_by_their_own_draws() -> None:
 def test_without_augmentation_pixels_pass_untouched() -> None:
     images = numbered(16)
     for batch in training(images, padding=0, flip=0.0).epoch(0):
-        assert batch.images.dtype == torch.uint8 and batch.labels.dtype == torch.int64
+        assert batch.images.dtype == torch.uint8
+        assert batch.labels.dtype == torch.int64
         assert torch.equal(batch.images, images.pixels[batch.index])
 
 
@@ -190,7 +191,8 @@ def test_workers_give_the_same_batches_and_one_line_of_error(tmp_path: Path) -> 
         file.write_bytes(file.read_bytes()[:60])
     with pytest.raises(InputError, match=r"\d\.png: the image is corrupt or truncated") as caught:
         list(loader.epoch(2))
-    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
 
 
 def test_workers_read_parquet(mnist_root: Path) -> None:

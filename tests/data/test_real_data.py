@@ -32,7 +32,8 @@ def test_mnist_images(real_data: Path) -> None:
     assert found.train.pixels.shape == (2_000, 1, 24, 24)
     assert found.train.labels.bincount().tolist() == [200] * 10
     mean, std = statistics(found.train)
-    assert mean[0] == pytest.approx(0.1305, abs=0.01) and std[0] == pytest.approx(0.283, abs=0.01)
+    assert mean[0] == pytest.approx(0.1305, abs=0.01)
+    assert std[0] == pytest.approx(0.283, abs=0.01)
 
 
 def test_cifar_images(real_data: Path) -> None:

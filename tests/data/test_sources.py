@@ -43,12 +43,14 @@ def test_digits_fill_the_range_and_resize() -> None:
     assert digits.train.pixels.shape == (1_297, 3, 16, 16)
     native = load("digits", image_size=8).train
     assert isinstance(native, MemoryImages)
-    assert native.pixels.max() == 255 and len(native.pixels.unique()) == 17
+    assert native.pixels.max() == 255
+    assert len(native.pixels.unique()) == 17
 
 
 def test_verify_digits() -> None:
     found = verify("digits")
-    assert found.problems == () and found.fingerprints == (DIGITS_TRAIN, DIGITS_TEST)
+    assert found.problems == ()
+    assert found.fingerprints == (DIGITS_TRAIN, DIGITS_TEST)
     assert (found.train, found.test, found.classes) == (1_297, 500, 10)
 
 
@@ -91,7 +93,8 @@ def test_cifar_columns_and_class_count(tmp_path: Path, write_parquet: Callable[.
         names = [f"c{k}" for k in range(100)]
         write_parquet(tmp_path / f"{split}-0.parquet", rows, "img", "fine_label", names)
     found = load("cifar100", data_root=tmp_path, image_size=32, train_limit=100, test_limit=100)
-    assert found.channels == 3 and found.classes[7] == "c7"
+    assert found.channels == 3
+    assert found.classes[7] == "c7"
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}-0.parquet", rows[:99], "img", "fine_label", names[:99])
     with pytest.raises(InputError, match="99 classes where 100 are due"):
@@ -131,7 +134,7 @@ def test_other_columns_a_broken_file_and_a_missing_split(
 ) -> None:
     file = mnist_root / "mnist" / "train-00001-of-00002.parquet"
     file.write_bytes(b"PAR1 and no more")
-    with pytest.raises(InputError, match="train-00001-of-00002.parquet is no whole parquet file"):
+    with pytest.raises(InputError, match=r"train-00001-of-00002\.parquet is no whole parquet file"):
         load("mnist", data_root=mnist_root, image_size=28)
     (mnist_root / "mnist" / "test-00000-of-00001.parquet").unlink()
     file.unlink()
@@ -155,7 +158,8 @@ def test_verify_lists_every_problem(mnist_root: Path, write_parquet: Callable[..
         "test-00000-of-00001.parquet, row 2",
         "test-00000-of-00001.parquet, row 5",
     ]
-    assert found.fingerprints is None and (found.train, found.test) == (30, 10)
+    assert found.fingerprints is None
+    assert (found.train, found.test) == (30, 10)
 
 
 # ---- The Hub -----------------------------------------------------------------------------------
@@ -170,8 +174,9 @@ def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(InputError, match="pass --data-root with a folder that holds mnist/") as e:
         load("mnist", image_size=28)
-    assert "train-*.parquet" in one_line(e) and "train/<class>/" in one_line(e)
-    with pytest.raises(InputError, match="devkit/cars_train_annos.mat"):
+    assert "train-*.parquet" in one_line(e)
+    assert "train/<class>/" in one_line(e)
+    with pytest.raises(InputError, match=r"devkit/cars_train_annos\.mat"):
         load("cars196", image_size=224)
 
 
@@ -210,7 +215,8 @@ def test_a_named_data_set_in_class_folders(class_folders: Callable[..., Path]) -
 def test_folder_with_both_splits(class_folders: Callable[..., Path], test: str) -> None:
     root = class_folders({"train": {"b": 3, "a": 2}, test: {"b": 1, "a": 1}})
     found = load(f"folder:{root}", image_size=12)
-    assert found.classes == ("a", "b") and found.channels == 3
+    assert found.classes == ("a", "b")
+    assert found.channels == 3
     assert found.train.labels.tolist() == [0, 0, 1, 1, 1]
     assert (len(found.train), len(found.test)) == (5, 2)
     assert verify(f"folder:{root}").problems == ()
@@ -265,7 +271,8 @@ def test_cars_devkit(cars_root: Path) -> None:
     found = load("cars196", data_root=cars_root, image_size=65, train_limit=4, test_limit=3)
     assert found.train.labels.tolist() == [0, 195, 13, 13]
     assert found.test.labels.tolist() == [195, 0, 1]
-    assert found.classes[0] == "Car 1" and len(found.classes) == 196
+    assert found.classes[0] == "Car 1"
+    assert len(found.classes) == 196
     assert isinstance(found.train, LazyImages)
     assert found.train.place(1).endswith("cars_train/00002.jpg")
     assert found.train.image(3).shape == (3, 72, 65)  # 100x90 pixels with the short side at 65
@@ -282,7 +289,7 @@ def test_cars_faults_are_named(cars_root: Path) -> None:
     with pytest.raises(InputError, match=r"cars_train/00002\.jpg: label -1 is outside 0\.\.195"):
         loaded()
     (home / "devkit" / "cars_meta.mat").write_bytes(b"no MATLAB")
-    with pytest.raises(InputError, match="cars_meta.mat holds no readable class_names"):
+    with pytest.raises(InputError, match=r"cars_meta\.mat holds no readable class_names"):
         loaded()
     (home / "devkit" / "cars_meta.mat").unlink()
     with pytest.raises(InputError, match=r"has no devkit/cars_meta\.mat nor cars_meta\.mat"):
@@ -302,7 +309,8 @@ def test_a_root_without_the_data_says_what_was_sought(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match="data_root: no mnist in ") as caught:
             load("mnist", data_root=root, image_size=28)
-        assert str(root) in one_line(caught) and "train-*.parquet" in one_line(caught)
+        assert str(root) in one_line(caught)
+        assert "train-*.parquet" in one_line(caught)
 
 
 @pytest.mark.parametrize(
@@ -361,9 +369,11 @@ def test_hold_out_leaves_both_parts_an_image_of_a_small_class() -> None:
     pixels = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
     images = MemoryImages(pixels, torch.tensor([0, 0, 1, 1, 2]))
     train, validation = hold_out(images, 0.01)
-    assert train.labels.tolist() == [0, 1, 2] and validation.labels.tolist() == [0, 1]
+    assert train.labels.tolist() == [0, 1, 2]
+    assert validation.labels.tolist() == [0, 1]
     train, validation = hold_out(images, 0.99)
-    assert train.labels.tolist() == [0, 1, 2] and validation.labels.tolist() == [0, 1]
+    assert train.labels.tolist() == [0, 1, 2]
+    assert validation.labels.tolist() == [0, 1]
     for fraction in (0.0, 1.0, -1.0):
         with pytest.raises(InputError, match="fraction must be above 0 and below 1"):
             hold_out(images, fraction)

@@ -11,7 +11,7 @@ class Source:
 
     Attributes:
         name: its name on the command line and its folder under the data root.
-        hub: its id on the Hugging Face Hub; ``None`` for the digits, which scikit-learn embeds.
+        hub: its id on the Hugging Face Hub; empty for the digits, which scikit-learn embeds.
         image_columns: names its image column may have in Hub parquet, the first match is taken.
         label_columns: names its label column may have.
         size: side of its square images in pixels; ``None`` if the images differ in size.
@@ -22,7 +22,7 @@ class Source:
     """
 
     name: str
-    hub: str | None
+    hub: str
     image_columns: tuple[str, ...]
     label_columns: tuple[str, ...]
     size: int | None
@@ -35,7 +35,7 @@ class Source:
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
-        Source("digits", None, (), (), 8, 1, 10, 1_297, 500),
+        Source("digits", "", (), (), 8, 1, 10, 1_297, 500),
         Source("mnist", "ylecun/mnist", ("image",), ("label",), 28, 1, 10, 60_000, 10_000),
         Source(
             "cifar100",

@@ -85,7 +85,7 @@ def read_hub(source: Source) -> Splits:
         parts = [datasets.load_dataset(source.hub, split=split) for split in ("train", "test")]
     except Exception as error:  # whatever went wrong, the way out is the same
         raise InputError(
-            f"data_root: {source.name} was not given and the Hub's {source.hub} cannot be had "
+            f"data_root was not given and {source.hub} cannot be had from the Hub "
             f"({type(error).__name__}); pass --data-root with a folder that holds "
             f"{accepted_layouts(source)}"
         ) from error

@@ -2,10 +2,9 @@
 
 import inspect
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from ccloss.errors import InputError
+from ccloss.errors import InputError, did_you_mean
 from ccloss.losses.channel_correlation import ChannelCorrelationLoss
 from ccloss.losses.cross_entropy import CrossEntropyLoss
 from ccloss.losses.loss import Loss
@@ -15,7 +14,6 @@ LOSSES: dict[str, type[Loss]] = {
     "cc": ChannelCorrelationLoss,
 }
 """Name of each loss in the command and in tables, and its class."""
-
 
 
 def make_loss(name: str, options: Mapping[str, Any] | None = None) -> Loss:
@@ -30,14 +28,14 @@ def make_loss(name: str, options: Mapping[str, Any] | None = None) -> Loss:
     """
     if name not in LOSSES:
         raise InputError(
-            f"loss must be one of {', '.join(LOSSES)}, got {name!r}" + _did_you_mean(name, LOSSES)
+            f"loss must be one of {', '.join(LOSSES)}, got {name!r}" + did_you_mean(name, LOSSES)
         )
     known = loss_options(name)
     for option in options or {}:
         if option not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise InputError(
-                f"loss {name} has no option {option!r}: {has}" + _did_you_mean(option, known)
+                f"loss {name} has no option {option!r}: {has}" + did_you_mean(option, known)
             )
     try:
         return LOSSES[name](**(options or {}))
@@ -55,9 +53,11 @@ def loss_options(name: str) -> dict[str, Any]:
     }
 
 
-def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-__all__ = ["LOSSES", "ChannelCorrelationLoss", "CrossEntropyLoss", "Loss", "loss_options", "make_loss"]
+__all__ = [
+    "LOSSES",
+    "ChannelCorrelationLoss",
+    "CrossEntropyLoss",
+    "Loss",
+    "loss_options",
+    "make_loss",
+]

@@ -2,6 +2,7 @@
 
 from typing import final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -30,8 +31,5 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         labels: (N,) int64 classes or (N, K) probabilities.
     """
     logits = full_precision(logits)
-    if labels.is_floating_point():
-        labels = labels.to(logits.dtype)
-    else:
-        labels = labels.long()
-    return F.cross_entropy(logits, labels)
+    dtype = logits.dtype if labels.is_floating_point() else torch.long
+    return F.cross_entropy(logits, labels.to(dtype))

@@ -34,7 +34,7 @@ class Loss(nn.Module, ABC):
         """The loss of the batch.
 
         Raises:
-            InputError: labels of a wrong shape, type or value, or something missing from the output.
+            InputError: labels of a wrong shape, type or value; something missing in the output.
         """
         return self.terms(output, labels)["total"]
 

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable
-from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 
-from ccloss.errors import InputError
+from ccloss.errors import InputError, did_you_mean
 from ccloss.models.heads import he_initialise
 
 SMALL_IMAGE = 64
@@ -88,12 +88,6 @@ def build_backbone(name: str, in_channels: int, image_size: int, pretrained: boo
     return BACKBONES[name](in_channels, image_size, pretrained)
 
 
-def did_you_mean(name: str, known: Any) -> str:
-    """The end of a message about an unknown name."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def feature_width(backbone: Backbone, in_channels: int, image_size: int) -> int:
     """Width of a backbone's features, found by passing one blank image through it."""
     training = backbone.training
@@ -142,7 +136,7 @@ def _convnet(in_channels: int, image_size: int, pretrained: bool) -> Backbone:
         raise InputError("pretrained weights do not exist for convnet; use pretrained=False")
     widths = [in_channels, 32, 64, 128, 128]
     layers: list[nn.Module] = []
-    for index, (width, next_width) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for index, (width, next_width) in enumerate(pairwise(widths)):
         layers += [nn.Conv2d(width, next_width, 3, padding=1, bias=False)]
         layers += [nn.BatchNorm2d(next_width), nn.ReLU(inplace=True)]
         if index in (0, 2):
@@ -224,7 +218,7 @@ def _timm(name: str, in_channels: int, image_size: int, pretrained: bool) -> Bac
         )
         backbone = TimmBackbone(model)
         feature_width(backbone, in_channels, image_size)
-    except Exception as error:  # timm raises what its many models raise: asserts, shapes, hub errors
+    except Exception as error:  # asserts, shapes, hub errors: what its many models raise
         raise InputError(_timm_complaint(name, image_size, pretrained, error)) from error
     if pretrained:
         config = model.pretrained_cfg

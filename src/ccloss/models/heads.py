@@ -7,7 +7,9 @@ from ccloss.output import Output
 
 
 class ClassifierHead(nn.Module):
-    """A hidden layer weighted by channel attention, and a classification layer (sec. 2.1)::
+    """A hidden layer weighted by channel attention, and a classification layer (sec. 2.1).
+
+    ::
 
         features = ReLU(f1(F) * attention)        without attention: ReLU(f1(F))
         logits   = f2(features)

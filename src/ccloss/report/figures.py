@@ -208,18 +208,16 @@ def _draw_distances(ax: "Axes", method: _Method) -> Any:
 def _mark_classes(ax: "Axes", labels: NDArray[np.integer], classes: Sequence[str]) -> None:
     """Lines between the classes of ordered images, and their names where there are few."""
     present, starts, counts = np.unique(labels, return_index=True, return_counts=True)
-    named = len(present) <= canvas.NAMED_CLASSES
-    for start in starts[1:]:
-        ax.axhline(start - 0.5, color="white", linewidth=0.6 if named else 0.2)
-        ax.axvline(start - 0.5, color="white", linewidth=0.6 if named else 0.2)
-    if named:
-        middles = starts + (counts - 1) / 2
-        names = [canvas.label(classes[label], 12) for label in present]
-        size = _tick_size(names)
-        ax.set_xticks(middles, names, rotation=_rotation(names), fontsize=size)
-        ax.set_yticks(middles, names, fontsize=size)
-    else:
+    if len(present) > canvas.NAMED_CLASSES:  # so many lines would veil what they divide
         ax.set(xticks=[], yticks=[], xlabel=f"{len(present)} classes in label order")
+        return
+    for start in starts[1:]:
+        ax.axhline(start - 0.5, color="white", linewidth=0.6)
+        ax.axvline(start - 0.5, color="white", linewidth=0.6)
+    names = [canvas.label(classes[label], 12) for label in present]
+    middles, size = starts + (counts - 1) / 2, _tick_size(names)
+    ax.set_xticks(middles, names, rotation=_rotation(names), fontsize=size)
+    ax.set_yticks(middles, names, fontsize=size)
 
 
 def _attention_channels(methods: Sequence[_Method]) -> "Figure | None":
@@ -311,16 +309,16 @@ def _draw_curve(ax: "Axes", curve: _Curve, line: Mapping[str, Any]) -> None:
 
 
 def _finish_curves(ax: "Axes", name: str) -> None:
-    from matplotlib.ticker import LogFormatter, MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     ax.set(xlabel="epoch", title=name)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(color="0.9", linewidth=0.6)
     low, high = ax.dataLim.intervaly
     if low > 0 and high / low > 10:  # else the last epochs would all lie on the axis
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(LogFormatter())  # 0.1 rather than 10 to the -1
-        ax.yaxis.set_minor_formatter(LogFormatter())
+        ax.set_yscale("log", subs=[])
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
 
 
 def _method_legend(figure: "Figure", methods: Sequence[_Method]) -> None:

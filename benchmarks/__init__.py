@@ -1,0 +1,1 @@
+"""Measurements of speed; their results are committed beside them."""
