@@ -255,15 +255,16 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
 def _report(folders: Sequence[RunFolder], out: Path) -> None:
     from ccloss.report import figures, tables
 
-    rows = tables.comparison([folder.read_record() for folder in folders])
+    records = [folder.read_record() for folder in folders]
+    rows, caption = tables.comparison(records), tables.describe(records)
     headers, cells = tables.cells(rows)
     table = Table(*headers)
     for row in cells:
         table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    print(tables.caption([folder.read_record() for folder in folders]))
-    for path in [*tables.write(rows, out), *figures.draw_all(folders, out)]:
+    print(caption)
+    for path in [*tables.write(rows, out, caption), *figures.draw_all(folders, out)]:
         print(path)
 
 

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,8 @@ CALIBRATION_BINS = 15
 """Guo et al., *On Calibration of Modern Neural Networks* (2017)."""
 
 
-class Predictions(NamedTuple):
+@dataclass(frozen=True)
+class Predictions:
     """A network's outputs on n images, on the CPU, ordered by the images' places in their split.
 
     Attributes:

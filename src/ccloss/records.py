@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,8 @@ class Record:
         return float(self.evaluation["accuracy"])
 
 
-class TestSample(NamedTuple):
+@dataclass(frozen=True)
+class TestSample:
     """Some class-balanced test images as the trained network sees them (n images, width D).
 
     Attributes:
@@ -83,7 +84,7 @@ class TestSample(NamedTuple):
         index: (n,) int64, the images' places in the test split.
     """
 
-    __test__ = False  # not a test, whatever its name makes pytest think
+    __test__: ClassVar = False  # not a test, whatever its name makes pytest think
 
     features: NDArray[np.float32]
     attention: NDArray[np.float32] | None
@@ -216,8 +217,8 @@ class RunFolder:
         from safetensors.numpy import load_file
 
         try:
-            arrays = load_file(self.test_sample)
-            return TestSample(**{"attention": None, **arrays})
+            arrays: dict[str, Any] = {"attention": None, **load_file(self.test_sample)}
+            return TestSample(**arrays)
         except (OSError, SafetensorError, TypeError) as error:
             raise InputError(
                 f"{self.test_sample} cannot be read ({error}); train the run again"

@@ -96,7 +96,8 @@ def load_data(
 
 def settle(experiment: Experiment, dataset: Dataset) -> Experiment:
     """The experiment with every field known that the data decide, as a run's folder has it."""
-    return dataclasses.replace(experiment.resolve(), channels=dataset.channels)
+    channels: Any = dataset.channels  # 1 or 3, as the source has checked
+    return dataclasses.replace(experiment.resolve(), channels=channels)
 
 
 def train(

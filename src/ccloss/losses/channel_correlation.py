@@ -25,8 +25,8 @@ class ChannelCorrelationLoss(Loss):
 
     ``terms`` gives ``total``, ``ce``, ``intra``, ``inter`` and ``ratio``, the last three before the
     weight. A large weight can draw all attention vectors together; ``inter`` then falls below
-    ``eps``. With ``weight=0`` the loss is cross-entropy alone: the distances are not differentiated,
-    and calling the loss, rather than ``terms``, does not compute them.
+    ``eps``. With ``weight=0`` the loss is cross-entropy alone: distances have no gradient, and
+    calling the loss, rather than ``terms``, does not compute them.
 
     In training mode under ``torch.distributed`` the batch is the joined batch of all processes, as
     batch statistics are in ``SyncBatchNorm``: see ``group`` of
@@ -35,7 +35,7 @@ class ChannelCorrelationLoss(Loss):
     Args:
         weight: lambda, 0 or more. The paper uses 1.
         eps: positive constant beside the inter-class distance.
-        reduction: ``"sum"`` over pairs, the paper's, or ``"mean"`` over pairs, with which one weight
+        reduction: ``"sum"`` over pairs, the paper's, or ``"mean"`` over pairs, with which a weight
             means the same for any number of classes and batch size.
 
     Raises:
@@ -82,7 +82,5 @@ class ChannelCorrelationLoss(Loss):
         return f"weight={self.weight}, eps={self.eps}, reduction={self.reduction!r}"
 
     def _group(self) -> dist.ProcessGroup | None:
-        if self.training and dist.is_available() and dist.is_initialized():
-            if dist.get_world_size() > 1:
-                return dist.group.WORLD
-        return None
+        joined = self.training and dist.is_available() and dist.is_initialized()
+        return dist.group.WORLD if joined and dist.get_world_size() > 1 else None

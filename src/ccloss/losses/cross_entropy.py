@@ -12,7 +12,7 @@ from ccloss.output import Output
 
 @final
 class CrossEntropyLoss(Loss):
-    """Softmax cross-entropy, the mean over the batch (CC-Loss paper, eqs. 1 and 9; official formula).
+    """Softmax cross-entropy, mean over the batch (CC-Loss paper, eqs. 1 and 9; official formula).
 
     ``terms`` gives ``total`` and ``ce``, which are the same.
     """

@@ -38,7 +38,8 @@ class ChannelAttention(nn.Module):
         squeezed = squeeze(features)
         with torch.autocast(squeezed.device.type, enabled=False):
             squeezed = squeezed.to(self.reduce.weight.dtype)
-            return self.expand(self.reduce(squeezed).relu()).sigmoid()
+            attention: Tensor = self.expand(self.reduce(squeezed).relu()).sigmoid()
+        return attention
 
 
 def squeeze(features: Tensor) -> Tensor:

@@ -211,7 +211,9 @@ def _timm(name: str, in_channels: int, image_size: int, pretrained: bool) -> Bac
             + did_you_mean(name, timm.list_models())
         )
     config = timm.get_pretrained_cfg(name)
-    sized = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
+    sized: dict[str, Any] = (
+        {"img_size": image_size} if config is not None and config.fixed_input_size else {}
+    )
     try:
         model = timm.create_model(
             name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **sized
@@ -221,8 +223,8 @@ def _timm(name: str, in_channels: int, image_size: int, pretrained: bool) -> Bac
     except Exception as error:  # asserts, shapes, hub errors: what its many models raise
         raise InputError(_timm_complaint(name, image_size, pretrained, error)) from error
     if pretrained:
-        config = model.pretrained_cfg
-        statistics = (tuple(config["mean"]), tuple(config["std"]))
+        trained: Any = model.pretrained_cfg
+        statistics = (tuple(trained["mean"]), tuple(trained["std"]))
         backbone.pixel_statistics = _statistics_for(statistics, in_channels)
     return backbone
 
