@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from ccloss.training import Watcher
 
 T = TypeVar("T")
+
+STATUS_SECONDS = 60
+"""Between lines on how an epoch stands, where there is no terminal for a bar."""
 
 Fields = Annotated[Experiment, Parameter(name="*")]
 DataRoot = Annotated[Path | None, Parameter(env_var="CCLOSS_DATA")]
@@ -253,7 +257,7 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
 
 
 def _report(folders: Sequence[RunFolder], out: Path) -> None:
-    from ccloss.report import figures, tables
+    from ccloss.report import figures, page, tables
 
     records = [folder.read_record() for folder in folders]
     rows, caption = tables.comparison(records), tables.describe(records)
@@ -264,7 +268,8 @@ def _report(folders: Sequence[RunFolder], out: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     print(caption)
-    for path in [*tables.write(rows, out, caption), *figures.draw_all(folders, out)]:
+    drawn = figures.draw_all(folders, out)
+    for path in [*tables.write(rows, out, caption), *drawn, page.write(records, drawn, out)]:
         print(path)
 
 
@@ -288,6 +293,7 @@ class _Screen:
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self.progress: Progress | None = None
+        self.said = time.monotonic()
 
     def track(self, iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
         if not self.console.is_terminal:
@@ -311,6 +317,8 @@ class _Screen:
         if self.progress is not None:
             for task in self.progress.task_ids:
                 self.progress.update(task, status=text)
+        elif time.monotonic() - self.said > STATUS_SECONDS:
+            self._say(text)
 
     def epoch(self, text: str) -> None:
         self._say(text)
@@ -319,6 +327,7 @@ class _Screen:
         self._say(f"warning: {text}")
 
     def _say(self, text: str) -> None:
+        self.said = time.monotonic()
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -20,7 +20,7 @@ NAMED_CLASSES = 20
 """More classes than this are not named one by one."""
 
 _LEAST_WIDTH = 5.0  # inches, so that a title has room above a single panel
-_LETTERS_PER_INCH = 13  # of the title's font
+_LETTERS_PER_INCH = 13.5  # of the title's font
 
 _STYLE = {
     "font.size": 9,

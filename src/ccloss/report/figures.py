@@ -371,7 +371,7 @@ def _accuracy(line: Mapping[str, Any]) -> Any:
     return line["evaluation"] and line["evaluation"]["accuracy"]
 
 
-_RATIO = "mean intra- over mean inter-class squared distance, all images; lower is tighter"
+_RATIO = "mean intra- / inter-class squared distance of all images, lower is tighter"
 
 _SERIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "total loss": _term("total"),
