@@ -1,9 +1,8 @@
-"""The closed form is the paper's double loop: in value, in gradient, and where the loop is extreme."""
+"""The closed form is the paper's double loop, in value and in gradient."""
 
 from collections.abc import Callable
 
 import pytest
-import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import reference
 from ccloss.errors import InputError
 from ccloss.functional import channel_correlation, class_distances
 
@@ -50,8 +50,8 @@ def gradient(scalar: Tensor, vectors: Tensor) -> Tensor:
 def errors(vectors: Tensor, labels: Tensor, reduction: str) -> tuple[float, float]:
     """Relative errors of the ratio and of its gradient, against the loop.
 
-    The gradient is a difference, d intra - ratio * d inter, over inter. Its error is relative to the
-    first of the two, for they nearly cancel where soft labels are close to uniform.
+    The gradient is a difference, d intra - ratio * d inter, over inter. Its error is relative to
+    the first of the two, for they nearly cancel where soft labels are close to uniform.
     """
     slow = vectors.double().detach().requires_grad_()
     fast = vectors.detach().clone().requires_grad_()

@@ -1,10 +1,10 @@
 """Each loss is its formula, and all of them keep one contract."""
 
 import pytest
-import reference
 import torch
 from torch import Tensor
 
+import reference
 from ccloss import Output, functional
 from ccloss.errors import InputError
 from ccloss.losses import (
@@ -74,9 +74,10 @@ def test_cc_is_cross_entropy_and_the_weighted_ratio(reduction: str, kind: str) -
 def test_cc_terms_are_before_the_weight_and_make_the_total() -> None:
     output = make_output(dtype=torch.float64)
     assert output.attention is not None
-    terms = ChannelCorrelationLoss(weight=3.0, eps=0.1)(output, HARD), ChannelCorrelationLoss(
-        weight=3.0, eps=0.1
-    ).terms(output, HARD)
+    terms = (
+        ChannelCorrelationLoss(weight=3.0, eps=0.1)(output, HARD),
+        ChannelCorrelationLoss(weight=3.0, eps=0.1).terms(output, HARD),
+    )
     total, parts = terms
     intra, inter = reference.class_distances(output.attention, HARD)
     torch.testing.assert_close(parts["intra"], intra)
@@ -160,7 +161,7 @@ def test_option_of_a_loss_without_options_is_refused() -> None:
 
 
 def test_value_of_a_wrong_type_is_refused() -> None:
-    with pytest.raises(InputError, match="loss cc does not take {'weight': 'heavy'}"):
+    with pytest.raises(InputError, match=r"loss cc does not take {'weight': 'heavy'}"):
         make_loss("cc", {"weight": "heavy"})
 
 

@@ -42,11 +42,12 @@ def save_checkpoint(
     metadata = {
         "epoch": str(progress.epoch),
         "step": str(progress.step),
-        "digest": _digest(tensors),
+        "digest": _digest(progress, tensors),
     }
     path = folder / f"epoch-{progress.epoch:04d}.safetensors"
     write_atomically(path, save(tensors, metadata))
-    for old in _checkpoints(folder)[KEPT:]:
+    leftovers = folder.glob(".epoch-*")  # of writes that were killed
+    for old in [*_checkpoints(folder)[KEPT:], *leftovers]:
         old.unlink()
 
 
@@ -99,8 +100,12 @@ def _restore(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
 ) -> None:
+    # All is looked at before anything is changed: a state that does not fit leaves no trace.
+    states = {name: _below(tensors, name) for name in modules}
     for name, module in modules.items():
-        module.load_state_dict(_below(tensors, name))
+        _check_fits(name, module.state_dict(), states[name])
+    for name, module in modules.items():
+        module.load_state_dict(states[name])
     optimizer.state.clear()
     for index, parameter in enumerate(_parameters(optimizer)):
         for key, tensor in _below(tensors, f"optimizer.{index}").items():
@@ -110,20 +115,27 @@ def _restore(
             optimizer.state[parameter][key] = kept.copy_(tensor)
 
 
+def _check_fits(name: str, own: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> None:
+    for key in sorted(own.keys() | read.keys()):
+        if key not in own or key not in read or own[key].shape != read[key].shape:
+            raise ValueError(f"its {name}.{key} is not that of this {name}")
+
+
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if _digest(tensors) != metadata["digest"]:
+    progress = Progress(int(metadata["epoch"]), int(metadata["step"]))
+    if _digest(progress, tensors) != metadata["digest"]:
         raise ValueError("its content does not match its digest")
-    return Progress(int(metadata["epoch"]), int(metadata["step"])), tensors
+    return progress, tensors
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+def _digest(progress: Progress, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(repr(tuple(progress)).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

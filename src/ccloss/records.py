@@ -143,7 +143,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forgets the run; its record goes first, so that half a run never looks finished."""
-        for path in (self.record, self.experiment, self.metrics, self.model, self.test_sample):
+        files = (self.record, self.experiment, self.metrics, self.model, self.test_sample)
+        for path in (*files, *self._leftovers()):
             path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.tensorboard):
             if folder.exists():
@@ -153,11 +154,14 @@ class RunFolder:
         """Names in the folder that no run has put there."""
         if not self.path.is_dir():
             return []
-        own = (".lock", *(path.name for path in vars(self).values() if path != self.path))
-        # What a killed write has left starts with a dot and the name it was to have.
-        own += tuple(f".{name}." for name in own)
-        names = sorted(path.name for path in self.path.iterdir())
-        return [name for name in names if not name.startswith(own)]
+        own = {".lock", *(path.name for path in vars(self).values() if path != self.path)}
+        own.update(path.name for path in self._leftovers())
+        return sorted(path.name for path in self.path.iterdir() if path.name not in own)
+
+    def _leftovers(self) -> list[Path]:
+        """What killed writes have left: a dot, the name it was to have, and some letters."""
+        names = [path.name for path in vars(self).values() if path != self.path]
+        return [path for name in names for path in self.path.glob(f".{name}.*")]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -211,9 +211,10 @@ class _Run:
     # ---- the loop --------------------------------------------------------------------------------
 
     def train(self, folder: RunFolder, resume: bool, overwrite: bool) -> Record:
-        _check_folder(folder, self.experiment, resume, overwrite)
         with ExitStack() as stack:
             if self.accelerator.is_main_process:
+                # Once before the lock, which leaves a file, and once when no other can step in.
+                _check_folder(folder, self.experiment, resume, overwrite)
                 stack.enter_context(folder.locked())
                 _check_folder(folder, self.experiment, resume, overwrite)
                 _open_folder(folder, self.experiment, overwrite)
@@ -279,6 +280,9 @@ class _Run:
 
     def _predict(self) -> Predictions:
         network = self.accelerator.unwrap_model(self.network)
+        if self.accelerator.num_processes > 1:
+            # Batch statistics of the process that saves the model, for all that evaluate it.
+            broadcast(list(network.buffers()))
         return _predict(network, self.eval_loader, self.watcher, "evaluation")
 
     def _is_evaluated(self, epoch: int) -> bool:
@@ -544,7 +548,11 @@ def _sample(predictions: Predictions) -> dict[str, Tensor]:
 def _accelerator(experiment: Experiment) -> Accelerator:
     # Accelerate keeps one precision a process; a process may well train in one after the other.
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="bf16" if experiment.precision == "bf16" else "no")
+    return Accelerator(
+        mixed_precision="bf16" if experiment.precision == "bf16" else "no",
+        # Said outright, for it joins processes that a launcher has started on CPUs only then.
+        cpu=not torch.accelerator.is_available(),
+    )
 
 
 def _build_model(experiment: Experiment, classes: int, pretrained: bool) -> Classifier:

@@ -1,0 +1,63 @@
+"""Small, real runs on the digits, for the tests of what trains."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ccloss.data.sources import Dataset
+from ccloss.experiment import Experiment
+from ccloss.records import RunFolder
+from ccloss.training import Silent, load_data
+
+
+def small_experiment(**fields: Any) -> Experiment:
+    """Three epochs of four steps."""
+    return Experiment(
+        **{
+            "data": "digits",
+            "loss": "cc",
+            "epochs": 3,
+            "train_limit": 130,
+            "test_limit": 50,
+            "hidden_features": 16,
+            **fields,
+        }
+    )
+
+
+def small_data(**fields: Any) -> Dataset:
+    return load_data(small_experiment(**fields))
+
+
+class Interrupted(Exception):
+    """Stands in for a kill."""
+
+
+@dataclass
+class Listener(Silent):
+    """Remembers what it is told, and interrupts the run after so many epochs."""
+
+    interrupt_after: int | None = None
+    epochs: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def epoch(self, text: str) -> None:
+        self.epochs.append(text)
+        if len(self.epochs) == self.interrupt_after:
+            raise Interrupted
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def weights(folder: RunFolder) -> bytes:
+    return folder.model.read_bytes()

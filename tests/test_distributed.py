@@ -1,0 +1,201 @@
+"""Two processes with half a batch each are one process with the whole batch."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ccloss import ClassifierHead, build_model
+from ccloss.functional import class_distances
+from ccloss.losses import ChannelCorrelationLoss
+
+WORLD, SAMPLES, CLASSES, WIDTH, STEPS = 2, 32, 5, 24, 3
+
+Split = Callable[[Tensor], Tensor]
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make_labels(kind: str) -> Tensor:
+    mixed = torch.randint(CLASSES, (SAMPLES,), generator=generator(1))
+    if kind == "mixed":
+        return mixed
+    if kind == "disjoint":  # the first half of the batch has classes 0 and 1, the second 2, 3, 4
+        first, second = torch.arange(SAMPLES // 2) % 2, 2 + torch.arange(SAMPLES // 2) % 3
+        return torch.cat([first, second])
+    draws = torch.rand(SAMPLES, CLASSES, generator=generator(2), dtype=torch.float64)
+    return (4 * draws).softmax(1)
+
+
+LABELS = ("mixed", "disjoint", "soft")
+
+
+def whole(batch: Tensor) -> Tensor:
+    return batch
+
+
+def half(batch: Tensor) -> Tensor:
+    return batch.chunk(WORLD)[dist.get_rank()]
+
+
+def uneven(batch: Tensor) -> Tensor:
+    """12 samples and 20."""
+    return batch[:12] if dist.get_rank() == 0 else batch[12:]
+
+
+def train(model: nn.Module, batch: Tensor, labels: Tensor, split: Split) -> dict[str, Any]:
+    """Three steps of SGD: every term of every step, and the parameters at the end."""
+    loss = ChannelCorrelationLoss(weight=5.0, reduction="mean")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+    images, labels = split(batch), split(labels)
+    terms = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        found = loss.terms(model(images), labels)
+        found["total"].backward()
+        optimizer.step()
+        terms.append({name: term.detach() for name, term in found.items()})
+    plain = model.module if isinstance(model, DistributedDataParallel) else model
+    return {"terms": terms, "parameters": [p.detach() for p in plain.parameters()]}
+
+
+def train_head(labels: str, split: Split, wrap: Callable[[nn.Module], nn.Module]) -> dict[str, Any]:
+    torch.manual_seed(0)
+    head = ClassifierHead(WIDTH, 16, CLASSES, reduction=4).double()
+    vectors = torch.rand(SAMPLES, WIDTH, generator=generator(0), dtype=torch.float64)
+    return train(wrap(head), vectors, make_labels(labels), split)
+
+
+def train_convnet(split: Split, wrap: Callable[[nn.Module], nn.Module]) -> dict[str, Any]:
+    """With frozen statistics: SyncBatchNorm, which would join them, does not train on the CPU."""
+    torch.manual_seed(0)
+    model = build_model("convnet", CLASSES, in_channels=1, image_size=8, hidden_features=16)
+    model.double().backbone.eval()
+    images = torch.rand(SAMPLES, 1, 8, 8, generator=generator(0), dtype=torch.float64)
+    return train(wrap(model), images, make_labels("mixed"), split)
+
+
+def measure(labels: str, reduction: Any, split: Split, group: Any) -> dict[str, Tensor]:
+    """Distances, and the gradients of both."""
+    vectors = torch.rand(SAMPLES, WIDTH, generator=generator(3), dtype=torch.float64)
+    mine = split(vectors).requires_grad_()
+    intra, inter = class_distances(
+        mine, split(make_labels(labels)), reduction, num_classes=CLASSES, group=group
+    )
+    (of_intra,) = torch.autograd.grad(intra, mine, retain_graph=True)
+    (of_inter,) = torch.autograd.grad(inter, mine)
+    return {
+        "intra": intra.detach(),
+        "inter": inter.detach(),
+        "of_intra": of_intra,
+        "of_inter": of_inter,
+    }
+
+
+def evaluate(split: Split, training: bool) -> Tensor:
+    torch.manual_seed(0)
+    head = ClassifierHead(WIDTH, 16, CLASSES, reduction=4).double()
+    vectors = torch.rand(SAMPLES, WIDTH, generator=generator(0), dtype=torch.float64)
+    loss = ChannelCorrelationLoss().train(training)
+    return loss.terms(head(split(vectors)), split(make_labels("mixed")))["ratio"].detach()
+
+
+def second_derivative() -> str:
+    vectors = torch.rand(4, 3, generator=generator(0)).requires_grad_()
+    labels = torch.tensor([0, 1, 0, 1])
+    intra, _ = class_distances(vectors, labels, num_classes=2, group=dist.group.WORLD)
+    try:
+        torch.autograd.grad(intra, vectors, create_graph=True)
+    except RuntimeError as error:
+        return str(error)
+    return "no error"
+
+
+def work(rank: int, folder: str) -> None:
+    """All that two processes are to do, in one start of them."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD
+    )
+    found: dict[Any, Any] = {}
+    for labels in LABELS:
+        found["head", labels] = train_head(labels, half, DistributedDataParallel)
+        for reduction in ("sum", "mean"):
+            found["uneven", labels, reduction] = measure(
+                labels, reduction, uneven, dist.group.WORLD
+            )
+    found["convnet"] = train_convnet(half, DistributedDataParallel)
+    found["eval"] = evaluate(half, training=False)
+    found["train"] = evaluate(half, training=True)
+    found["second"] = second_derivative()
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
+    folder: Path = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(work, (str(folder),), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+def compare(one: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
+    for step, terms in enumerate(one["terms"]):
+        for name in ("ratio", "intra", "inter"):
+            for rank in ranks:
+                torch.testing.assert_close(
+                    rank["terms"][step][name], terms[name], rtol=1e-9, atol=0
+                )
+        for name in ("ce", "total"):
+            mean = sum(rank["terms"][step][name] for rank in ranks) / WORLD
+            torch.testing.assert_close(mean, terms[name], rtol=1e-9, atol=0)
+    for rank in ranks:
+        torch.testing.assert_close(rank["parameters"], one["parameters"], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_head_is_trained_as_in_one_process(ranks: list[dict[Any, Any]], labels: str) -> None:
+    one = train_head(labels, whole, whole)  # type: ignore[arg-type]
+    assert one["terms"][-1]["total"] < one["terms"][0]["total"]
+    compare(one, [rank["head", labels] for rank in ranks])
+
+
+def test_convnet_is_trained_as_in_one_process(ranks: list[dict[Any, Any]]) -> None:
+    one = train_convnet(whole, whole)  # type: ignore[arg-type]
+    compare(one, [rank["convnet"] for rank in ranks])
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("labels", LABELS)
+def test_batches_of_different_sizes_are_one_batch(
+    ranks: list[dict[Any, Any]], labels: str, reduction: str
+) -> None:
+    one = measure(labels, reduction, whole, None)
+    found = [rank["uneven", labels, reduction] for rank in ranks]
+    for name in ("intra", "inter"):
+        for rank in found:
+            torch.testing.assert_close(rank[name], one[name], rtol=1e-12, atol=0)
+    for name in ("of_intra", "of_inter"):
+        joined = torch.cat([rank[name] for rank in found])
+        torch.testing.assert_close(joined, WORLD * one[name], rtol=1e-9, atol=1e-12)
+
+
+def test_processes_join_their_batches_in_training_alone(ranks: list[dict[Any, Any]]) -> None:
+    joined = evaluate(whole, training=True)
+    for place, rank in enumerate(ranks):
+        own = evaluate(lambda batch, place=place: batch.chunk(WORLD)[place], training=False)
+        torch.testing.assert_close(rank["train"], joined)
+        torch.testing.assert_close(rank["eval"], own)
+        assert abs(own - joined) > 0.01 * joined
+
+
+def test_second_derivative_over_processes_is_refused(ranks: list[dict[Any, Any]]) -> None:
+    for rank in ranks:
+        assert "not defined over a process group" in rank["second"]
