@@ -96,6 +96,15 @@ def test_momentum_comes_back_in_the_format_of_its_parameter(tmp_path: Path) -> N
     assert momentum.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_momentum_that_was_not_saved_is_forgotten(tmp_path: Path) -> None:
+    fresh = Run(0)
+    fresh.save(tmp_path, 0)
+    run = Run(1)
+    run.step(1)
+    run.load(tmp_path)
+    assert same(run.state(), fresh.state())
+
+
 def test_the_last_two_are_kept(tmp_path: Path) -> None:
     trained(tmp_path, 4)
     names = sorted(path.name for path in tmp_path.iterdir())

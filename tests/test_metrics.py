@@ -75,11 +75,20 @@ def test_top5_of_few_classes_is_all() -> None:
     assert measure(make_predictions(classes=3))["top5"] == 100
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_calibration_error_is_the_slow_loops(seed: int) -> None:
-    found = make_predictions(seed)
-    expected = slow_calibration_error(found.logits, found.labels)
-    assert measure(found)["calibration_error"] == pytest.approx(expected)
+@pytest.mark.parametrize(("classes", "sharpness"), [(2, 1.0), (7, 1.0), (7, 10.0), (40, 0.3)])
+def test_calibration_error_is_the_slow_loops(classes: int, sharpness: float) -> None:
+    found = make_predictions(classes=classes)
+    logits = sharpness * found.logits
+    expected = slow_calibration_error(logits, found.labels)
+    measured = measure(replace(found, logits=logits))
+    assert measured["calibration_error"] == pytest.approx(expected)
+
+
+def test_first_bin_ends_at_a_fifteenth() -> None:
+    # Right at 0.05 and wrong at 0.1: in one bin the two would partly cancel.
+    confidences = torch.tensor([[0.05], [0.1]], dtype=torch.float64)
+    logits = torch.cat([confidences, ((1 - confidences) / 39).expand(-1, 39)], 1).log()
+    assert calibration_error(logits, torch.tensor([0, 1])) == pytest.approx(100 * (0.95 + 0.1) / 2)
 
 
 def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not() -> None:

@@ -250,18 +250,22 @@ def test_pretrained_weights_bring_their_pixel_statistics(
     torch.testing.assert_close(model.pixel_std.flatten(), torch.tensor(std))
 
 
-def test_gray_images_get_the_answer_of_their_rgb_copy(resnet_weights: dict[str, Tensor]) -> None:
-    gray = build_backbone("resnet18", 1, 96, True)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_gray_in_any_number_of_channels_gets_the_answer_of_its_rgb_copy(
+    resnet_weights: dict[str, Tensor], channels: int
+) -> None:
+    other = build_backbone("resnet18", channels, 96, True)
     rgb = build_backbone("resnet18", 3, 96, True)
-    image = draw(2, 1, 96, 96)
+    gray = draw(2, 1, 96, 96)
     torch.testing.assert_close(
-        first_conv(gray)(image),
-        first_conv(rgb)(image.expand(-1, 3, -1, -1)),
+        first_conv(other)(gray.expand(-1, channels, -1, -1)),
+        first_conv(rgb)(gray.expand(-1, 3, -1, -1)),
         rtol=1e-4,
         atol=1e-5,
     )
-    assert gray.pixel_statistics is not None
-    torch.testing.assert_close(gray.pixel_statistics[0][0], sum(IMAGENET_STATISTICS[0]) / 3)
+    assert other.pixel_statistics is not None
+    means = other.pixel_statistics[0]
+    torch.testing.assert_close(means, (sum(IMAGENET_STATISTICS[0]) / 3,) * channels)
 
 
 def test_pretrained_vgg16_is_loaded(cache: Path) -> None:

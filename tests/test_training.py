@@ -284,8 +284,8 @@ def test_unfinished_run_wants_to_be_told(folder: RunFolder) -> None:
         training.train(small_experiment(), folder, DATA, watcher=Listener(interrupt_after=1))
     with pytest.raises(InputError, match="unfinished run; use --resume"):
         training.train(small_experiment(), folder, DATA)
+    changed = small_experiment(epochs=5, learning_rate=0.2)
     with pytest.raises(InputError, match=r"epochs: 3 before, 5 now.*learning_rate: 0\.1 before"):
-        changed = small_experiment(epochs=5, learning_rate=0.2)
         training.train(changed, folder, DATA, resume=True)
 
 

@@ -66,11 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cause = error.__cause__
         text = explain(cause) if isinstance(cause, ValidationError) else str(error)
         return _fail(_one_line(text), 2)
-    except (InputError, OSError) as error:
+    except InputError as error:
         return _fail(_one_line(str(error)), 2)
+    except OSError as error:
+        return _fail(_one_line(_disk_text(error)), 2)
     except DivergenceError as error:
         return _fail(_one_line(str(error)), 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # cyclopts makes the second of the first
         return _fail("interrupted; what has been trained is kept up to the last whole epoch", 130)
 
 
@@ -349,6 +351,13 @@ def _loss_option(token: str) -> str:
     """``--loss.weight`` is the option ``weight`` of the loss."""
     head, dot, tail = token.partition(".")
     return f"--loss-options.{tail}" if dot and head == "--loss" else token
+
+
+def _disk_text(error: OSError) -> str:
+    """What a disk would not do, and where; what is on it already is whole."""
+    if error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}; mend that, or choose another folder"
 
 
 def _one_line(text: str) -> str:

@@ -262,7 +262,11 @@ def find_runs(root: Path) -> list[RunFolder]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a whole file or none: a reader, a kill or a full disk never sees half of it."""
+    """Writes a whole file or none: a reader, a kill or a full disk never sees half of it.
+
+    Raises:
+        OSError: it could not be written; names the file.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -271,8 +275,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp makes files that only their owner can read
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

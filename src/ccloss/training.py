@@ -382,25 +382,31 @@ class _Meter:
         self.first_step = step
         self.steps = steps
         self.names: list[str] = []
-        self.history: list[Tensor] = []  # [terms] a step, on the device
-        self.looked = 0  # steps whose terms are known to be finite
+        self.history: Tensor | None = None  # [steps, terms], on the device
+        self.taken = 0  # steps taken in
+        self.looked = 0  # of which so many are known to be finite
         self.correct = torch.zeros((), dtype=torch.long, device=run.accelerator.device)
         self.started = self.last_look = time.perf_counter()
 
     def update(self, output: Output, terms: dict[str, Tensor], labels: Tensor) -> None:
         """Takes in one step."""
-        self.names = list(terms)
-        self.history.append(torch.stack([term.detach() for term in terms.values()]))
+        values = torch.stack([term.detach() for term in terms.values()])
+        if self.history is None:
+            # In one piece: a small tensor kept from every step would lie between the large ones
+            # that come and go, and their memory could not be used again.
+            self.names, self.history = list(terms), values.new_empty(self.steps, len(terms))
+        self.history[self.taken] = values
+        self.taken += 1
         self.correct += (output.logits.detach().argmax(1) == labels).sum()
         if time.perf_counter() - self.last_look > LOOK_SECONDS:
             self.look()
             self.last_look = time.perf_counter()
 
-    def look(self) -> Tensor:
+    def look(self) -> None:
         """Reads the terms of the steps since the last look, and refuses to go on with NaN."""
-        values = torch.stack(self.history[self.looked :]).cpu()
+        values = _known(self.history)[self.looked : self.taken].cpu()
         self._check_finite(values)
-        self.looked = len(self.history)
+        self.looked = self.taken
         terms = dict(zip(self.names, values.mean(0).tolist(), strict=True))
         left = self.run.total_steps - self.first_step - self.looked
         rate = self.looked / (time.perf_counter() - self.started)
@@ -408,19 +414,18 @@ class _Meter:
             f"{_terms_text(terms)}  {self._images_per_second():.0f} images/s  "
             f"{_duration(left / rate)} left"
         )
-        return values
 
     def line(self) -> dict[str, Any]:
         """The epoch in numbers: means over steps and processes."""
-        values = torch.stack(self.history)
+        values = _known(self.history)[: self.taken]
         self._check_finite(values[self.looked :].cpu())
         seconds = time.perf_counter() - self.started
         run = self.run
         means = run.accelerator.reduce(values.mean(0), "mean").tolist()
         correct = run.accelerator.reduce(self.correct, "sum").item()
         self._warn_of_collapse(values)
-        step = self.first_step + len(self.history)
-        images = len(self.history) * _known(run.experiment.batch_size)
+        step = self.first_step + self.taken
+        images = self.taken * _known(run.experiment.batch_size)
         return {
             "epoch": self.epoch + 1,
             "step": step,
@@ -442,7 +447,7 @@ class _Meter:
             return
         place = int(bad.nonzero()[0, 0])
         terms = dict(zip(self.names, values[place].tolist(), strict=True))
-        step = self.first_step + len(self.history) - len(values) + place + 1
+        step = self.first_step + self.looked + place + 1
         raise DivergenceError(
             f"the loss is not finite at step {step} (epoch {self.epoch + 1}): "
             f"{_terms_text(terms)}; try a lower learning rate or loss weight, or precision fp32"

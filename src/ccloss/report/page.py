@@ -17,7 +17,7 @@ FIGURES = {
     ),
     "attention_distances": (
         "Distances between attention vectors",
-        "Test images in the order of their classes. The loss is to make blocks on the diagonal dark "
+        "Test images in the order of their classes. The loss is to make the diagonal's blocks dark "
         "(one class, one attention) and the rest bright.",
     ),
     "attention_channels": (
