@@ -40,16 +40,15 @@ class Backbone(nn.Module):
 
 
 class MapBackbone(Backbone):
-    """Layers that end in a feature map, and the pool that follows it, if any."""
+    """Layers that end in a feature map, which the head squeezes by global average pooling."""
 
-    def __init__(self, layers: nn.Module, pool: nn.Module | None = None) -> None:
+    def __init__(self, layers: nn.Module) -> None:
         super().__init__()
         self.layers = layers
-        self.pool = nn.Identity() if pool is None else pool
 
     def forward(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
         feature_map = self.layers(images)
-        return feature_map, self.pool(feature_map)
+        return feature_map, feature_map
 
 
 class TimmBackbone(Backbone):
@@ -99,7 +98,12 @@ def feature_width(backbone: Backbone, in_channels: int, image_size: int) -> int:
 
 
 def _vgg16(in_channels: int, image_size: int, pretrained: bool) -> Backbone:
-    """VGG16 with batch norm; pools round up, so that 24 px survive all five of them."""
+    """VGG16 with batch norm; its pools round up, so that 24 px survive them.
+
+    The global average takes the place of the last max-pool. At the protocol's learning rate of 0.1
+    maxima are too large an input for a hidden layer without normalisation: its units die in the
+    first steps (`docs/decisions.md` has the numbers).
+    """
     from torchvision.models import VGG16_BN_Weights, vgg16_bn
 
     weights = VGG16_BN_Weights.IMAGENET1K_V1 if pretrained else None
@@ -108,7 +112,7 @@ def _vgg16(in_channels: int, image_size: int, pretrained: bool) -> Backbone:
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = True
     layers[0] = _with_channels(layers[0], in_channels)
-    return _finish(MapBackbone(layers[:-1], pool=layers[-1]), in_channels, pretrained)
+    return _finish(MapBackbone(layers[:-1]), in_channels, pretrained)
 
 
 def _resnet18(in_channels: int, image_size: int, pretrained: bool) -> Backbone:
