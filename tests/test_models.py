@@ -9,6 +9,7 @@ import torch
 import torchvision
 from timm.layers import SEModule
 from torch import Tensor, nn
+from torchvision.models import vgg16_bn
 
 from ccloss import CCLoss, ChannelAttention, Classifier, ClassifierHead, build_model
 from ccloss.errors import InputError
@@ -150,12 +151,20 @@ def test_map_of_a_channels_last_model_is_turned_round() -> None:
     torch.testing.assert_close(feature_map.mean((2, 3)), vectors, rtol=1e-4, atol=1e-5)
 
 
-def test_vgg16_hands_out_the_map_before_its_last_pool() -> None:
+def test_vgg16_ends_in_the_map_before_torchvision_s_last_pool() -> None:
     backbone = build_backbone("vgg16", 3, 32, False).eval()
+    theirs = vgg16_bn().eval()
+    theirs.features.load_state_dict(
+        {key.removeprefix("layers."): value for key, value in backbone.state_dict().items()}
+    )
+    images = draw(1, 3, 32, 32)
     with torch.no_grad():
-        feature_map, features = backbone(draw(1, 3, 32, 32))
+        feature_map, features = backbone(images)
+        expected = theirs.features(images)
     assert feature_map is not None
-    torch.testing.assert_close(features, nn.functional.max_pool2d(feature_map, 2))
+    assert feature_map.shape == (1, 512, 2, 2)
+    assert torch.equal(feature_map, features)
+    torch.testing.assert_close(nn.functional.max_pool2d(feature_map, 2), expected)
 
 
 @pytest.mark.parametrize(
