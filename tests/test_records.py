@@ -1,5 +1,6 @@
 """The files of a run: whole or absent, held by one process, and clear about damage."""
 
+import errno
 import json
 import os
 import subprocess
@@ -44,7 +45,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def refuse(*_: object, **__: object) -> None:
-    raise OSError("disk is full")
+    raise OSError(errno.ENOSPC, "disk is full")
 
 
 # --- atomic writes
@@ -57,8 +58,9 @@ def test_failed_write_keeps_what_was_there(
     path = tmp_path / "file"
     write_atomically(path, b"old")
     monkeypatch.setattr(os, call, refuse)
-    with pytest.raises(OSError, match="disk is full"):
+    with pytest.raises(OSError, match="disk is full") as raised:
         write_atomically(path, b"new")
+    assert raised.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

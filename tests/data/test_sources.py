@@ -316,7 +316,10 @@ def test_a_root_without_the_data_says_what_was_sought(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "imagenet"}, "no data set 'imagenet'; use digits, mnist"),
+        (
+            {"name": "imagenet"},
+            "data must be one of digits, mnist, cifar100, cars196 or folder:<path>, got 'imagenet'",
+        ),
         ({"image_size": 0}, "image_size must be at least 1"),
         ({"channels": 2}, "channels must be 1"),
         ({"resize": 7}, "resize must be at least image_size 8, got 7"),

@@ -1,0 +1,87 @@
+"""What the documents show is run, and what they state is rebuilt."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ccloss.cli import app
+from ccloss.records import find_runs
+from ccloss.report import tables
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_python_of_the_readme_runs() -> None:
+    names: dict[str, object] = {}
+    for block in blocks(README, "python"):
+        exec(block, names)
+    assert {"terms", "ratio"} <= set(names)
+
+
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in blocks(README, "sh")
+    for line in block.splitlines()
+    if line.startswith("ccloss ")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_readme_are_understood(command: str) -> None:
+    app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+
+
+def test_there_are_commands_of_every_kind() -> None:
+    assert {command.split()[1] for command in COMMANDS} == {"train", "evaluate", "compare", "data"}
+
+
+def test_make_targets_of_the_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z]+)", README + (ROOT / "CONTRIBUTING.md").read_text()))
+    assert {"demo", "test"} <= named <= targets | {"sure", "of"}
+
+
+def test_table_of_the_readme_is_that_of_its_records() -> None:
+    runs = find_runs(ROOT / "benchmarks" / "results" / "digits")
+    records = sorted((run.read_record() for run in runs), key=lambda r: _order(r.method))
+    table = tables.to_markdown(tables.comparison(records), tables.describe(records))
+    shown = re.search(r"<!-- digits:.*?-->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1].split() == table.split()
+
+
+def _order(method: str) -> int:
+    return ["ce", "ce+cam", "cc"].index(method)
+
+
+def test_files_that_the_documents_point_to_exist() -> None:
+    for document in ("README.md", "CONTRIBUTING.md", "docs/decisions.md"):
+        text = (ROOT / document).read_text()
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
+
+
+def test_rooms_of_the_guide_are_those_of_the_package() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = set(re.findall(r"^      (\w+(?:\.py|/))", guide, re.MULTILINE))
+    package = ROOT / "src" / "ccloss"
+    rooms = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+    rooms |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert listed == rooms
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(example), run_name="__main__")
+    last = capsys.readouterr().out.splitlines()[-1]
+    accuracy = re.search(r"accuracy (0\.\d+)", last)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 0.8
