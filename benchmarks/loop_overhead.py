@@ -2,10 +2,10 @@
 
     python benchmarks/loop_overhead.py --out benchmarks/results/loop_overhead.json
 
-Each pair times an epoch of ``ccloss.training.train`` (its loader, metering of every term, checks for
-NaN) and an epoch of the shortest loop that does the same training, one after the other; the order
-changes from pair to pair. Model building, evaluation and files are left out of both. Pixels are
-random, for speed does not depend on them. The ratio of each pair and their median are kept.
+Each pair times an epoch of ``ccloss.training.train`` (its loader, metering of every term, looking
+for NaN) and an epoch of the shortest loop that does the same training, one after the other; the
+order changes from pair to pair. Model building, evaluation and files are left out of both. Pixels
+are random, for speed does not depend on them. The ratio of each pair and their median are kept.
 """
 
 import argparse

@@ -223,6 +223,7 @@ def test_damaged_checkpoint_falls_back_and_says_so(
     record = training.train(small_experiment(), folder, DATA, resume=True, watcher=listener)
     assert weights(folder) == weights(whole)
     assert "epoch-0002.safetensors is damaged" in listener.warnings[0]
+    assert "falling back to epoch-0001.safetensors" in listener.warnings[0]
     assert record.warnings == listener.warnings
 
 
@@ -233,8 +234,10 @@ def test_without_a_readable_checkpoint_the_run_begins_again(
         training.train(small_experiment(), folder, DATA, watcher=Listener(interrupt_after=1))
     for checkpoint in folder.checkpoints.iterdir():
         checkpoint.write_bytes(b"not a checkpoint")
-    training.train(small_experiment(), folder, DATA, resume=True)
+    listener = Listener()
+    training.train(small_experiment(), folder, DATA, resume=True, watcher=listener)
     assert weights(folder) == weights(whole)
+    assert "the run begins anew" in listener.warnings[-1]
 
 
 # ---- the folder ----------------------------------------------------------------------------------
@@ -254,6 +257,22 @@ def test_overwrite_trains_again(folder: RunFolder) -> None:
     assert record.method == "ce"
     assert len(folder.read_metrics()) == 1
     assert [path.name for path in folder.checkpoints.iterdir()] == ["epoch-0001.safetensors"]
+
+
+def test_overwrite_that_was_killed_leaves_no_state_to_the_next_run(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.train(small_experiment(), folder, DATA)
+
+    def killed(*_: Any) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr("ccloss.records.shutil.rmtree", killed)
+    with pytest.raises(Interrupted):
+        training.train(small_experiment(seed=1), folder, DATA, overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="unfinished run"):
+        training.train(small_experiment(seed=1), folder, DATA)
 
 
 def test_overwrite_keeps_the_run_when_the_new_one_cannot_begin(whole: RunFolder) -> None:

@@ -62,12 +62,14 @@ def load_checkpoint(
     Returns:
         How far it had come; nothing if there is no state to restore.
     """
-    for path in _checkpoints(folder):
+    checkpoints = _checkpoints(folder)
+    for path, before in zip(checkpoints, [*checkpoints, None][1:], strict=True):
         try:
             progress, tensors = _read(path)
             _restore(tensors, modules, optimizer)
         except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
-            warn(f"checkpoint {path} is damaged ({_line(error)}); falling back to the one before")
+            instead = f"falling back to {before.name}" if before else "the run begins anew"
+            warn(f"checkpoint {path} is damaged ({_line(error)}); {instead}")
             continue
         return progress
     return Progress(0, 0)
@@ -75,11 +77,12 @@ def load_checkpoint(
 
 def _checkpoints(folder: Path) -> list[Path]:
     """The newest first."""
-    return sorted(folder.glob("epoch-*.safetensors"), key=_epoch, reverse=True)
 
+    def epoch(path: Path) -> str:
+        return path.stem.removeprefix("epoch-")
 
-def _epoch(path: Path) -> int:
-    return int(path.stem.removeprefix("epoch-"))
+    paths = [path for path in folder.glob("epoch-*.safetensors") if epoch(path).isdecimal()]
+    return sorted(paths, key=lambda path: int(epoch(path)), reverse=True)
 
 
 def _state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

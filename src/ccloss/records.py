@@ -142,26 +142,34 @@ class RunFolder:
             )
 
     def clear(self) -> None:
-        """Forgets the run; its record goes first, so that half a run never looks finished."""
-        files = (self.record, self.experiment, self.metrics, self.model, self.test_sample)
-        for path in (*files, *self._leftovers()):
-            path.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.tensorboard):
-            if folder.exists():
-                shutil.rmtree(folder)
+        """Forgets the run.
+
+        Its record goes first and its experiment last: killed on the way, it is an unfinished run,
+        and no checkpoint is left to a run that does not know it.
+        """
+        self.record.unlink(missing_ok=True)
+        for path in (*self._leftovers(), *self._own):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != self.experiment:
+                path.unlink(missing_ok=True)
+        self.experiment.unlink(missing_ok=True)
+
+    @property
+    def _own(self) -> list[Path]:
+        """The files and folders of a run."""
+        return [path for path in vars(self).values() if path != self.path]
 
     def _strangers(self) -> list[str]:
         """Names in the folder that no run has put there."""
         if not self.path.is_dir():
             return []
-        own = {".lock", *(path.name for path in vars(self).values() if path != self.path)}
-        own.update(path.name for path in self._leftovers())
+        own = {".lock", *(path.name for path in [*self._own, *self._leftovers()])}
         return sorted(path.name for path in self.path.iterdir() if path.name not in own)
 
     def _leftovers(self) -> list[Path]:
         """What killed writes have left: a dot, the name it was to have, and some letters."""
-        names = [path.name for path in vars(self).values() if path != self.path]
-        return [path for name in names for path in self.path.glob(f".{name}.*")]
+        return [left for own in self._own for left in self.path.glob(f".{own.name}.*")]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -104,10 +104,13 @@ def _vgg16(in_channels: int, image_size: int, pretrained: bool) -> Backbone:
     maxima are too large an input for a hidden layer without normalisation: its units die in the
     first steps (`docs/decisions.md` has the numbers).
     """
-    from torchvision.models import VGG16_BN_Weights, vgg16_bn
+    from torchvision.models.vgg import VGG16_BN_Weights, cfgs, make_layers, vgg16_bn
 
-    weights = VGG16_BN_Weights.IMAGENET1K_V1 if pretrained else None
-    layers = _fetch(lambda: vgg16_bn(weights=weights), weights).features
+    if pretrained:
+        weights = VGG16_BN_Weights.IMAGENET1K_V1
+        layers = _fetch(lambda: vgg16_bn(weights=weights), weights).features
+    else:  # without its classifier, which has eight times as many weights
+        layers = make_layers(cfgs["D"], batch_norm=True)
     for layer in layers:
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = True
@@ -237,8 +240,9 @@ def _timm_complaint(name: str, image_size: int, pretrained: bool, error: Excepti
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if pretrained:
         return (
-            f"backbone timm:{name} could not be built with its pretrained weights ({reason}); "
-            "fetch them once with a network (HF_HOME keeps them), or use pretrained=False"
+            f"backbone timm:{name} could not be built with its pretrained weights ({reason}); if "
+            "they are not here yet, fetch them once with a network (HF_HOME keeps them); or use "
+            "pretrained=False"
         )
     return (
         f"backbone timm:{name} does not take images of {image_size} px ({reason}); "
