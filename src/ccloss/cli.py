@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SHOWN = ("method", "accuracy", "rounds", "feature ratio", "attention ratio", "time")
+"""Columns of a comparison that fit a terminal; the files have all."""
+
 STATUS_SECONDS = 60
 """Between lines on how an epoch stands, where there is no terminal for a bar."""
 
@@ -264,12 +267,14 @@ def _report(folders: Sequence[RunFolder], out: Path) -> None:
     records = [folder.read_record() for folder in folders]
     rows, caption = tables.comparison(records), tables.describe(records)
     headers, cells = tables.cells(rows)
-    table = Table(*headers)
+    shown = [place for place, header in enumerate(headers) if header.startswith(SHOWN)]
+    table = Table()
+    for place in shown:
+        table.add_column(headers[place])
     for row in cells:
-        table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    print(caption)
+        table.add_row(*(row[place].replace(" ", "\N{NO-BREAK SPACE}") for place in shown))
+    Console().print(table)
+    print(f"{caption} More columns are in the files.")
     drawn = figures.draw_all(folders, out)
     for path in [*tables.write(rows, out, caption), *drawn, page.write(records, drawn, out)]:
         print(path)
