@@ -38,6 +38,7 @@ class Listener(Silent):
     """Remembers what it is told, and interrupts the run after so many epochs."""
 
     interrupt_after: int | None = None
+    states: list[str] = field(default_factory=list)
     epochs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -45,6 +46,9 @@ class Listener(Silent):
         self.epochs.append(text)
         if len(self.epochs) == self.interrupt_after:
             raise Interrupted
+
+    def status(self, text: str) -> None:
+        self.states.append(text)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)

@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -110,6 +111,22 @@ def test_metrics_have_a_line_an_epoch_and_every_term(whole: RunFolder) -> None:
         terms = line["terms"]
         assert terms["total"] == pytest.approx(terms["ce"] + terms["ratio"], rel=1e-5)
     assert lines[-1]["evaluation"] == whole.read_record().evaluation
+
+
+def test_progress_tells_terms_accuracy_speed_and_time_left(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "LOOK_SECONDS", 0)
+    listener = Listener()
+    training.train(small_experiment(epochs=2), folder, DATA, watcher=listener)
+    pattern = r"total \S+ ce \S+ intra \S+ inter \S+ ratio \S+  "
+    pattern += r"train \d+\.\d\d %  \d+ images/s  .* left"
+    assert len(listener.states) == 8
+    assert all(re.fullmatch(pattern, state) for state in listener.states)
+    # At the end of an epoch the running accuracy is that of its line.
+    line = folder.read_metrics()[0]
+    assert f"train {line['train_accuracy']:.2f} %" in listener.states[3]
+    assert listener.states[-1].endswith("0 s left")
 
 
 def test_tensorboard_shows_the_same_numbers(whole: RunFolder) -> None:

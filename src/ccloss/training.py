@@ -408,11 +408,13 @@ class _Meter:
         self._check_finite(values)
         self.looked = self.taken
         terms = dict(zip(self.names, values.mean(0).tolist(), strict=True))
+        images = self.looked * _known(self.run.experiment.batch_size)
+        share = images / self.run.accelerator.num_processes
+        seconds = time.perf_counter() - self.started
         left = self.run.total_steps - self.first_step - self.looked
-        rate = self.looked / (time.perf_counter() - self.started)
         self.run.watcher.status(
-            f"{_terms_text(terms)}  {self._images_per_second():.0f} images/s  "
-            f"{_duration(left / rate)} left"
+            f"{_terms_text(terms)}  train {100 * self.correct.item() / share:.2f} %  "
+            f"{images / seconds:.0f} images/s  {_duration(seconds / self.looked * left)} left"
         )
 
     def line(self) -> dict[str, Any]:
@@ -435,10 +437,6 @@ class _Meter:
             "train_seconds": seconds,
             "images_per_second": images / seconds,
         }
-
-    def _images_per_second(self) -> float:
-        images = self.looked * _known(self.run.experiment.batch_size)
-        return images / (time.perf_counter() - self.started)
 
     def _check_finite(self, values: Tensor) -> None:
         """Refuses the first of the last steps' terms that is NaN or infinite."""
