@@ -159,6 +159,48 @@ def test_compare_gives_an_option_to_the_losses_that_have_it(tmp_path: Path) -> N
     assert record.experiment["loss_options"] == {"weight": 2}
 
 
+def test_losses_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    from ccloss.losses import LOSSES
+
+    assert main(["losses"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [*LOSSES, "pml:NAME"]
+    assert sum("formula" in line or "our reading" in line for line in lines) == len(LOSSES)
+    assert any("gamma 2.0" in line for line in lines)
+
+
+@pytest.mark.parametrize("loss", ["focal", "a-softmax", "mc", "ical", "fical", "center", "arcface"])
+def test_every_loss_trains_and_is_evaluated_from_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
+) -> None:
+    assert main(["train", *SMALL, "--loss", loss, "--out", "run"]) == 0
+    record = RunFolder("run").read_record()
+    assert record.method == loss
+    capsys.readouterr()
+    assert main(["evaluate", "run"]) == 0
+    assert f"{record.accuracy:.2f} %" in capsys.readouterr().out
+
+
+def test_class_weights_from_the_command_line(tmp_path: Path) -> None:
+    weights = "1,1,1,1,1,0.5,2,1,1,1"
+    assert main(["train", *SMALL, "--loss.class_weights", weights, "--out", "run"]) == 0
+    options = RunFolder("run").read_record().experiment["loss_options"]
+    assert options == {"class_weights": [1, 1, 1, 1, 1, 0.5, 2, 1, 1, 1]}
+
+
+def test_batches_of_so_many_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sampler = ["--sampler", "m-per-class", "--samples-per-class"]
+    assert main(["train", *SMALL, *sampler, "8", "--out", "run"]) == 0
+    # With 8 of each of 4 classes, a batch of 32 has 4 * 28 same-class pairs in 496.
+    plain = ["train", *SMALL, "--out", "plain"]
+    assert main(plain) == 0
+    ratios = [RunFolder(name).read_metrics()[0]["terms"]["ratio"] for name in ("run", "plain")]
+    assert ratios[0] > 2 * ratios[1]
+    capsys.readouterr()
+    assert main(["train", *SMALL, *sampler, "5", "--out", "other"]) == 2
+    assert "batch_size" in capsys.readouterr().err
+
+
 def test_data_list_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "list"]) == 0
     shown = capsys.readouterr().out

@@ -19,7 +19,7 @@ def test_paper_style_text():
 
 
 def test_one_round_claims_no_margin():
-    assert str(accuracy_margin([97.66])) == "97.66 (1 round)"
+    assert str(accuracy_margin([97.66])) == "97.66"
     assert accuracy_margin([97.66]) == AccuracyMargin(97.66, 0.0, 1)
 
 

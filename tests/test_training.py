@@ -176,6 +176,19 @@ def test_validation_holds_training_images_out(folder: RunFolder) -> None:
 # ---- killed and resumed --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("loss", ["a-softmax", "mc", "center"])
+def test_state_and_draws_of_a_loss_survive_a_resume(tmp_path: Path, loss: str) -> None:
+    experiment = small_experiment(loss=loss, sampler="m-per-class", samples_per_class=4)
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    training.train(experiment, whole, DATA)
+    with pytest.raises(Interrupted):
+        training.train(experiment, cut, DATA, watcher=Listener(interrupt_after=1))
+    training.train(experiment, cut, DATA, resume=True)
+    assert weights(cut) == weights(whole)
+    lines = [folder.read_metrics()[-1]["terms"] for folder in (whole, cut)]
+    assert lines[0] == lines[1]
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_resumed_run_ends_in_the_same_weights(
     folder: RunFolder, whole: RunFolder, epochs: int

@@ -15,7 +15,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ccloss import functional
     from ccloss.errors import InputError
-    from ccloss.losses import LOSSES, ChannelCorrelationLoss, CrossEntropyLoss, Loss
+    from ccloss.losses import (
+        LOSSES,
+        ArcFaceLoss,
+        ASoftmaxLoss,
+        CenterLoss,
+        ChannelCorrelationLoss,
+        CosFaceLoss,
+        CrossEntropyLoss,
+        FocalInterClassAngularLoss,
+        FocalLoss,
+        InterClassAngularLoss,
+        Loss,
+        MetricLearningLoss,
+        MutualChannelLoss,
+        make_loss,
+    )
     from ccloss.losses import ChannelCorrelationLoss as CCLoss
     from ccloss.models import ChannelAttention, Classifier, ClassifierHead, build_model
     from ccloss.output import Output
@@ -24,24 +39,44 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LOSSES",
+    "ASoftmaxLoss",
+    "ArcFaceLoss",
     "CCLoss",
+    "CenterLoss",
     "ChannelAttention",
     "ChannelCorrelationLoss",
     "Classifier",
     "ClassifierHead",
+    "CosFaceLoss",
     "CrossEntropyLoss",
+    "FocalInterClassAngularLoss",
+    "FocalLoss",
     "InputError",
+    "InterClassAngularLoss",
     "Loss",
+    "MetricLearningLoss",
+    "MutualChannelLoss",
     "Output",
     "build_model",
     "functional",
+    "make_loss",
 ]
 
 _HOMES = {
     "LOSSES": "ccloss.losses",
+    "ASoftmaxLoss": "ccloss.losses",
+    "ArcFaceLoss": "ccloss.losses",
+    "CenterLoss": "ccloss.losses",
     "ChannelCorrelationLoss": "ccloss.losses",
+    "CosFaceLoss": "ccloss.losses",
     "CrossEntropyLoss": "ccloss.losses",
+    "FocalInterClassAngularLoss": "ccloss.losses",
+    "FocalLoss": "ccloss.losses",
+    "InterClassAngularLoss": "ccloss.losses",
     "Loss": "ccloss.losses",
+    "MetricLearningLoss": "ccloss.losses",
+    "MutualChannelLoss": "ccloss.losses",
+    "make_loss": "ccloss.losses",
     "ChannelAttention": "ccloss.models",
     "Classifier": "ccloss.models",
     "ClassifierHead": "ccloss.models",

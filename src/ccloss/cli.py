@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -71,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_one_line(text), 2)
     except InputError as error:
         return _fail(_one_line(str(error)), 2)
+    except BrokenPipeError:  # who read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         return _fail(_one_line(_disk_text(error)), 2)
     except DivergenceError as error:
@@ -104,9 +107,7 @@ def train(
     workers
         Processes that decode large images; by default as many as the cores allow.
     """
-    from ccloss.losses import make_loss
-
-    make_loss(experiment.loss_name, experiment.loss_options)  # a mistake is told before data load
+    _check_loss(experiment.loss_name, experiment.loss_options)
     experiment.resolve()
 
     from ccloss import training
@@ -192,6 +193,22 @@ def compare(
         _report(folders, out)
 
 
+@app.command
+def losses() -> None:
+    """List the losses: formula, source, what each needs, and its options."""
+    from ccloss.losses import LOSSES, describe
+
+    for name in LOSSES:
+        about = describe(name)
+        options = [f"{key} {value}" for key, value in about.options.items()]
+        needs = ["unit class weights"] if LOSSES[name].unit_classifier else []
+        needs += sorted(need.replace("_", " ") for need in about.needs - {"classifier_weight"})
+        print(f"{name}\n    {about.formula}\n    {about.source}")
+        print(f"    needs: {', '.join(needs) or 'logits alone'}")
+        print(f"    options: {', '.join(options)}")
+    print("pml:NAME\n    CE + weight * a loss of pytorch-metric-learning on the features")
+
+
 @data_app.command(name="list")
 def list_data() -> None:
     """List the data sets, and how many images they have."""
@@ -237,7 +254,7 @@ def verify(name: str, /, *, data_root: DataRoot = None) -> int:
 
 def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     """One experiment a loss, which differ in nothing else."""
-    from ccloss.losses import LOSSES, loss_options, make_loss
+    from ccloss.losses import LOSSES, loss_options
 
     if experiment.loss != Experiment().loss:
         raise InputError(f"loss is for `ccloss train`, got {experiment.loss!r}; use --losses")
@@ -249,16 +266,22 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     experiments = []
     for name in names:
         named = dataclasses.replace(experiment, loss=name, loss_options={})
-        make_loss(named.loss_name)
         known = loss_options(named.loss_name)
         own = {key: value for key, value in experiment.loss_options.items() if key in known}
-        make_loss(named.loss_name, own)
+        _check_loss(named.loss_name, own)
         experiments.append(dataclasses.replace(named, loss_options=own))
     taken = {key for each in experiments for key in each.loss_options}
     for option in experiment.loss_options:
         if option not in taken:
             raise InputError(f"loss option {option!r} is not one of any loss in {losses!r}")
     return experiments
+
+
+def _check_loss(name: str, options: Mapping[str, Any]) -> None:
+    """Tells a mistake in a loss before any data are loaded."""
+    from ccloss.losses import make_loss
+
+    make_loss(name, options, num_classes=1, features=1)
 
 
 def _report(folders: Sequence[RunFolder], out: Path) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from ccloss.errors import InputError
@@ -13,7 +13,17 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 # From left to right, so that what a command line gives as text becomes a number where it can.
-Option = Annotated[int | float | str, Field(union_mode="left_to_right")]
+Option = Annotated[
+    int | float | list[float] | str,
+    Field(union_mode="left_to_right"),
+    BeforeValidator(lambda value: _listed(value)),
+]
+
+
+def _listed(value: Any) -> Any:
+    """``1,2,3`` as a list, which is how a command line gives one."""
+    return value.split(",") if isinstance(value, str) and "," in value else value
+
 
 ATTENTION = "+cam"
 """Ends the name of a loss whose network has channel attention that the loss does not ask for."""
@@ -110,6 +120,12 @@ class Experiment:
 
     batch_size: Positive | None = None
     """Images a step, over all processes."""
+
+    sampler: Literal["shuffle", "m-per-class"] = "shuffle"
+    """Batches of any images, or of samples_per_class images of each of some classes."""
+
+    samples_per_class: Positive = 4
+    """Images of each class in a batch of the m-per-class sampler."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """At the first step."""

@@ -23,7 +23,7 @@ class AccuracyMargin(NamedTuple):
 
     def __str__(self) -> str:
         if self.rounds == 1:  # one round says nothing about the spread
-            return f"{self.mean:.2f} (1 round)"
+            return f"{self.mean:.2f}"
         return f"{self.mean:.2f} ± {self.margin:.2f}"
 
 

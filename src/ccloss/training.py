@@ -21,7 +21,7 @@ from ccloss.data.loader import Batch, Loader, eval_loader, train_loader
 from ccloss.data.sources import Dataset, hold_out, load
 from ccloss.errors import DivergenceError, InputError
 from ccloss.experiment import Experiment, differences
-from ccloss.losses import make_loss
+from ccloss.losses import loss_class, make_loss
 from ccloss.metrics import Predictions, balanced, join, measure
 from ccloss.models import Classifier, build_model
 from ccloss.output import Output
@@ -190,8 +190,12 @@ class _Run:
         self.watcher = watcher
         self.warnings: list[str] = []
         self.accelerator = _accelerator(experiment)
-        self.loss = make_loss(experiment.loss_name, experiment.loss_options)
-        self.loss.to(self.accelerator.device)
+        self.loss = make_loss(
+            experiment.loss_name,
+            experiment.loss_options,
+            num_classes=len(dataset.classes),
+            features=experiment.hidden_features,
+        ).to(self.accelerator.device)
         self.model = self._initial_model()
         self.train_loader = self._train_loader(workers)
         self.eval_loader = _eval_loader(experiment, dataset, self.accelerator, workers)
@@ -367,6 +371,9 @@ class _Run:
             image_size=_known(experiment.image_size),
             padding=_known(experiment.padding),
             flip=_known(experiment.flip),
+            samples_per_class=(
+                experiment.samples_per_class if experiment.sampler == "m-per-class" else None
+            ),
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
             workers=workers,
@@ -568,6 +575,7 @@ def _build_model(experiment: Experiment, classes: int, pretrained: bool) -> Clas
         attention=bool(experiment.attention),
         pretrained=pretrained,
         reduction=experiment.reduction,
+        unit_classifier=loss_class(experiment.loss_name).unit_classifier,
     )
 
 

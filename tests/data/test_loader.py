@@ -1,10 +1,13 @@
 """Batches: order, shares, augmentation, in memory and from workers."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_data import picture, slow_crop
 
 from ccloss.data.augment import crop_offsets, draws
@@ -139,6 +142,175 @@ def test_processes_share_each_batch(world_size: int) -> None:
             assert torch.equal(part[number].labels, batch.labels[share])
 
 
+@pytest.mark.parametrize("changes", [{}, {"samples_per_class": None}])
+def test_the_shuffle_is_the_order_of_the_draws(changes: dict[str, object]) -> None:
+    order = torch.argsort(draws(3, 2, torch.arange(30), 1)[:, 0])
+    seen = [batch.index for batch in training(numbered(30), **changes).epoch(2)]
+    assert torch.equal(torch.cat(seen), order[:24])
+
+
+# ---- Batches by class --------------------------------------------------------------------------
+
+BALANCED = (12,) * 10
+UNBALANCED = (7, 50, 4, 23, 9, 11)
+TINY = (4, 60, 60)
+
+
+def classed(counts: Sequence[int]) -> MemoryImages:
+    """``counts`` images of the classes 0, 2, 4, ..., in some order."""
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)) * 2
+    generator = torch.Generator().manual_seed(len(labels))
+    labels = labels[torch.randperm(len(labels), generator=generator)]
+    return MemoryImages(numbered(len(labels)).pixels, labels)
+
+
+def epoch_indices(loader: Loader, epoch: int) -> list[list[int]]:
+    return [batch.index.tolist() for batch in loader.epoch(epoch)]
+
+
+def assert_by_class(labels: list[int], batches: list[list[int]], batch_size: int, m: int) -> None:
+    """What is said of an epoch, in plain loops: its batches, rounds of classes, and passes."""
+    assert len(batches) == len(labels) // batch_size
+    walks: dict[int, list[int]] = {label: [] for label in labels}
+    for batch in batches:
+        assert len(set(batch)) == len(batch) == batch_size
+        of_class = Counter(labels[index] for index in batch)
+        assert set(of_class.values()) == {m}
+        assert len(of_class) == batch_size // m
+        for index in batch:
+            walks[labels[index]].append(index)
+    visits = [len(walk) // m for walk in walks.values()]
+    assert max(visits) - min(visits) <= 1
+    for label, walk in walks.items():
+        count = labels.count(label)
+        for start in range(0, len(walk), count):
+            images = walk[start : start + count]
+            assert len(set(images)) == len(images)
+
+
+@pytest.mark.parametrize(
+    ("counts", "batch_size", "m"),
+    [
+        (BALANCED, 8, 4),
+        (BALANCED, 40, 4),  # every class in every batch
+        (BALANCED, 9, 3),
+        (BALANCED, 10, 1),
+        (BALANCED, 12, 12),  # one class a batch
+        (UNBALANCED, 8, 2),
+        (UNBALANCED, 16, 4),
+        (UNBALANCED, 9, 3),
+        (TINY, 8, 4),
+        (TINY, 6, 3),
+    ],
+)
+def test_each_batch_holds_as_many_images_of_each_of_its_classes(
+    counts: tuple[int, ...], batch_size: int, m: int
+) -> None:
+    images = classed(counts)
+    loader = training(images, batch_size=batch_size, samples_per_class=m)
+    for epoch in range(3):
+        batches = epoch_indices(loader, epoch)
+        assert len(batches) == len(loader)
+        assert_by_class(images.labels.tolist(), batches, batch_size, m)
+
+
+@given(
+    counts=st.lists(st.integers(4, 25), min_size=1, max_size=8),
+    m=st.integers(1, 4),
+    classes=st.integers(1, 8),
+    seed=st.integers(-(2**63), 2**63 - 1),
+    epoch=st.integers(0, 10_000),
+)
+@settings(deadline=None)
+def test_every_epoch_of_every_set_is_by_class(
+    counts: list[int], m: int, classes: int, seed: int, epoch: int
+) -> None:
+    images = classed(counts)
+    batch_size = m * min(classes, len(counts))
+    loader = training(images, batch_size=batch_size, samples_per_class=m, seed=seed)
+    assert_by_class(images.labels.tolist(), epoch_indices(loader, epoch), batch_size, m)
+
+
+def test_batches_by_class_are_augmented_like_others() -> None:
+    images = classed(UNBALANCED)
+    plain = {
+        int(index): image
+        for batch in training(images, batch_size=1).epoch(4)
+        for index, image in zip(batch.index, batch.images, strict=True)
+    }
+    for batch in training(images, samples_per_class=2).epoch(4):
+        assert torch.equal(batch.labels, images.labels[batch.index])
+        for index, image in zip(batch.index, batch.images, strict=True):
+            assert torch.equal(image, plain[int(index)])
+
+
+def test_batches_by_class_depend_on_seed_and_epoch_alone() -> None:
+    first, second = (training(classed(UNBALANCED), samples_per_class=2) for _ in range(2))
+    before = torch.get_rng_state()
+    forward = [list(first.epoch(epoch)) for epoch in (0, 1, 2)]
+    next(second.epoch(9))  # an epoch left in its middle leaves no trace
+    backward = [list(second.epoch(epoch)) for epoch in (2, 1, 0)]
+    for one, other in zip(forward, reversed(backward), strict=True):
+        assert_same(one, other)
+    assert torch.equal(before, torch.get_rng_state())
+    orders = {
+        str(epoch_indices(training(classed(BALANCED), samples_per_class=2, seed=seed), epoch))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    assert len(orders) == 4
+
+
+def test_rounds_and_passes_are_shuffled_anew() -> None:
+    images = classed((8, 200, 200))
+    loader = training(images, batch_size=12, samples_per_class=4)
+    batches = epoch_indices(loader, 0)
+    visits = [images.labels[batch[:3]].tolist() for batch in batches + epoch_indices(loader, 1)]
+    assert len({str(labels) for labels in visits}) == 6  # each order of the three classes
+    small = [index for batch in batches for index in batch if images.labels[index] == 0]
+    passes = [tuple(small[start : start + 8]) for start in range(0, len(small) // 8 * 8, 8)]
+    assert len(set(passes)) == len(passes) == 17
+
+
+def test_images_are_taken_evenly_over_epochs() -> None:
+    images = classed((30, 5))
+    loader = training(images, batch_size=4, samples_per_class=2)
+    seen = Counter(
+        index for epoch in range(200) for batch in epoch_indices(loader, epoch) for index in batch
+    )
+    # 8 visits an epoch take 16 images: 16 of 30, or 3.2 times each of 5
+    for label, mean in ((0, 200 * 16 / 30), (2, 200 * 16 / 5)):
+        taken = [seen[int(index)] for index in (images.labels == label).nonzero()]
+        assert sum(taken) == 200 * 16
+        assert max(abs(count - mean) for count in taken) < 30
+
+
+@pytest.mark.parametrize(("world_size", "m"), [(2, 2), (4, 2), (2, 4), (4, 4), (8, 4)])
+def test_processes_share_batches_by_class(world_size: int, m: int) -> None:
+    images = classed(BALANCED)
+    whole = list(training(images, batch_size=16, samples_per_class=m).epoch(1))
+    changes = {"batch_size": 16, "samples_per_class": m, "world_size": world_size}
+    parts = [list(training(images, rank=rank, **changes).epoch(1)) for rank in range(world_size)]
+    for number, batch in enumerate(whole):
+        shares = [part[number] for part in parts]
+        assert all(len(share.index) == 16 // world_size for share in shares)
+        for joined, expected in zip(zip(*shares, strict=True), batch, strict=True):
+            assert torch.equal(torch.stack(joined, dim=1).flatten(0, 1), expected)
+        if 16 // m % world_size == 0:  # then whole classes
+            for share in shares:
+                assert set(Counter(share.labels.tolist()).values()) == {m}
+
+
+def test_memory_and_lazy_sets_give_the_same_batches_by_class(tmp_path: Path) -> None:
+    lazy = stored(tmp_path, 23)
+    memory = LazyImages(lazy.store, lazy.labels, 3, (SIZE, SIZE)).decoded("pictures")
+    for rank in (0, 1):
+        changes = {"samples_per_class": 2, "rank": rank, "world_size": 2}
+        loaders = [training(images, **changes) for images in (lazy, memory)]
+        for epoch in (3, 0):
+            assert_same(*(list(loader.epoch(epoch)) for loader in loaders))
+
+
 # ---- Evaluation --------------------------------------------------------------------------------
 
 
@@ -225,11 +397,25 @@ def test_large_images_are_cropped_to_size(tmp_path: Path) -> None:
         ({"padding": -1}, "padding must be >= 0"),
         ({"flip": 1.5}, "flip in"),
         ({"image_size": 9}, "image_size 9 differs from the 8x8 images in memory"),
+        ({"samples_per_class": 0}, "samples_per_class must be at least 1, got 0"),
+        ({"samples_per_class": -2}, "samples_per_class must be at least 1, got -2"),
+        ({"samples_per_class": 3}, "batch_size 8 must divide by samples_per_class 3"),
+        ({"samples_per_class": 1}, "needs 8 classes, but the images have 5; lower batch_size"),
+        (
+            {"samples_per_class": 4},
+            r"samples_per_class 4 is more than the images of 4 of 5 classes \(class 1 has 3, "
+            r"class 2 has 3, class 3 has 3, class 4 has 3\); lower it",
+        ),
     ],
 )
 def test_arguments_are_checked(changes: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         training(numbered(16), **changes)
+
+
+def test_many_small_classes_are_named_in_part() -> None:
+    with pytest.raises(InputError, match=r"8 of 9 classes .* class 8 has 1, and 3 more\);"):
+        training(classed([1] * 8 + [8]), samples_per_class=2)
 
 
 def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:

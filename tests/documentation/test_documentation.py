@@ -1,5 +1,6 @@
 """What the documents show is run, and what they state is rebuilt."""
 
+import json
 import re
 import runpy
 import shlex
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ccloss.cli import app
-from ccloss.records import find_runs
+from ccloss.cli import app, main
+from ccloss.losses import LOSSES
+from ccloss.records import RunFolder, find_runs
 from ccloss.report import tables
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +42,13 @@ def test_commands_of_the_readme_are_understood(command: str) -> None:
 
 
 def test_there_are_commands_of_every_kind() -> None:
-    assert {command.split()[1] for command in COMMANDS} == {"train", "evaluate", "compare", "data"}
+    assert {command.split()[1] for command in COMMANDS} == {
+        "train",
+        "evaluate",
+        "compare",
+        "losses",
+        "data",
+    }
 
 
 def test_make_targets_of_the_documents_exist() -> None:
@@ -49,21 +57,59 @@ def test_make_targets_of_the_documents_exist() -> None:
     assert {"demo", "test"} <= named <= targets | {"sure", "of"}
 
 
-def test_table_of_the_readme_is_that_of_its_records() -> None:
-    runs = find_runs(ROOT / "benchmarks" / "results" / "digits")
-    records = sorted((run.read_record() for run in runs), key=lambda r: _order(r.method))
+@pytest.mark.parametrize(
+    ("document", "results", "order"),
+    [
+        ("README.md", "digits", "ce,ce+cam,cc"),
+        (
+            "docs/losses.md",
+            "losses",
+            "ce,ce+cam,focal,a-softmax,mc,ical,fical,center,cosface,arcface,cc",
+        ),
+    ],
+)
+def test_tables_of_the_documents_are_those_of_their_records(
+    document: str, results: str, order: str
+) -> None:
+    runs = find_runs(ROOT / "benchmarks" / "results" / results)
+    methods = order.split(",")
+    records = sorted((run.read_record() for run in runs), key=lambda r: methods.index(r.method))
     table = tables.to_markdown(tables.comparison(records), tables.describe(records))
-    shown = re.search(r"<!-- digits:.*?-->\n(.*?)<!-- end -->", README, re.DOTALL)
-    assert shown is not None
-    assert shown[1].split() == table.split()
+    assert shown(document, results).split() == table.split()
 
 
-def _order(method: str) -> int:
-    return ["ce", "ce+cam", "cc"].index(method)
+def shown(document: str, mark: str) -> str:
+    text = (ROOT / document).read_text()
+    found = re.search(rf"<!-- {mark}:.*?-->\n(.*?)<!-- end -->", text, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_step_times_of_the_documents_are_those_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "loss_step.json").read_text())
+    rows = re.findall(
+        r"^\| `(\S+)` +\| +(\d\.\d+) ", shown("docs/losses.md", "steps"), re.MULTILINE
+    )
+    ratios = measured["median_ratio_to_ce"]
+    assert {name: float(ratio) for name, ratio in rows} == {
+        name: round(ratio, 3) for name, ratio in ratios.items()
+    }
+
+
+def test_one_s_own_loss_of_the_documents_trains(tmp_path: Path) -> None:
+    (block,) = blocks((ROOT / "docs" / "losses.md").read_text(), "python")
+    try:
+        exec(block, {})
+        command = ["train", "--data", "digits", "--epochs", "1", "--train-limit", "64"]
+        assert main([*command, "--loss", "squared", "--out", str(tmp_path / "run")]) == 0
+        terms = RunFolder(tmp_path / "run").read_metrics()[0]["terms"]
+        assert terms["total"] == pytest.approx(terms["ce"] + 0.01 * terms["size"], rel=1e-5)
+    finally:
+        LOSSES.pop("squared", None)
 
 
 def test_files_that_the_documents_point_to_exist() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "docs/decisions.md"):
+    for document in ("README.md", "CONTRIBUTING.md", "docs/decisions.md", "docs/losses.md"):
         text = (ROOT / document).read_text()
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
             assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"

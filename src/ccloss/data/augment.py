@@ -14,7 +14,8 @@ _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
-ORDER, TOP, LEFT, FLIP = range(4)  # what each column of a training epoch's draws is for
+# what each column of a training epoch's draws is for; ROUND's rows are classes, not samples
+ORDER, TOP, LEFT, FLIP, ROUND = range(5)
 
 
 def draws(seed: int, epoch: int, indices: Tensor, count: int) -> Tensor:

@@ -6,8 +6,9 @@ that a run on several devices sees the batches of a run on one.
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from ccloss.data.augment import (
     FLIP,
     LEFT,
     ORDER,
+    ROUND,
     TOP,
     augment_one,
     centre_crop,
@@ -31,6 +33,7 @@ from ccloss.data.images import ImageSet, MemoryImages
 from ccloss.errors import InputError
 
 MOST_WORKERS = 8
+_MOST_NAMED = 5  # classes that one message names
 
 
 class Batch(NamedTuple):
@@ -73,12 +76,20 @@ def train_loader(
     rank: int = 0,
     world_size: int = 1,
     workers: int | None = None,
+    samples_per_class: int | None = None,
 ) -> Loader:
     """Shuffled, augmented batches, all of the same size.
 
     The order, crops and flips of an epoch depend on (seed, epoch, sample) alone. The images left
     over after the last whole batch are dropped for that epoch: batch normalisation and losses over
     pairs are not defined alike on a rest.
+
+    With ``samples_per_class`` M a batch of B images holds M of each of B / M classes, and an epoch
+    has as many batches as without. The classes come in shuffled rounds: within an epoch all are
+    used equally often, up to one. Each class hands out its images in shuffled passes: none comes
+    again before all its others came, nor twice in a batch. So an epoch takes more of small classes
+    and less of large ones than they hold; an image that comes twice in it is augmented alike. A
+    process gets whole classes if B / M divides by the processes.
 
     Args:
         images: the training images; in memory they must be ``image_size`` pixels square.
@@ -93,10 +104,13 @@ def train_loader(
         workers: processes that decode images that are not in memory; ``None``: as many as the
             CPUs allow, at most 8. 0 decodes in this process. A script that uses workers starts
             them from below its ``if __name__ == "__main__":``, as Python's multiprocessing asks.
+        samples_per_class: images of each class in a batch over all processes, for losses over
+            pairs; a divisor of ``batch_size``. ``None``: as the shuffle has it.
 
     Raises:
-        InputError: an argument out of range, a batch that does not divide by the processes, or
-            fewer images than one batch.
+        InputError: an argument out of range, a batch that does not divide by the processes or by
+            ``samples_per_class``, fewer images than one batch, fewer classes than one batch, or a
+            class with fewer than ``samples_per_class`` images.
     """
     _check_arguments(batch_size, rank, world_size, workers)
     if padding < 0 or not 0 <= flip <= 1:
@@ -105,7 +119,8 @@ def train_loader(
         raise InputError(f"batch_size {batch_size} must divide by the {world_size} processes")
     if len(images) < batch_size:
         raise InputError(f"batch_size {batch_size} is more than the {len(images)} images; lower it")
-    plan = _Plan(len(images), batch_size, rank, world_size, shuffle_seed=seed)
+    order = _training_order(images.labels, batch_size, seed, samples_per_class)
+    plan = _Plan(len(images), batch_size, rank, world_size, order)
     return _loader(images, plan, _View(image_size, seed, padding, flip), device, workers)
 
 
@@ -126,7 +141,7 @@ def eval_loader(
     same. Arguments as for :func:`train_loader`.
     """
     _check_arguments(batch_size, rank, world_size, workers)
-    plan = _Plan(len(images), batch_size, rank, world_size, shuffle_seed=None)
+    plan = _Plan(len(images), batch_size, rank, world_size, order=None)
     return _loader(images, plan, _View(image_size, None, 0, 0.0), device, workers)
 
 
@@ -137,6 +152,29 @@ def _check_arguments(batch_size: int, rank: int, world_size: int, workers: int |
         raise InputError(f"rank must be from 0 to world_size - 1, got {rank} of {world_size}")
     if workers is not None and workers < 0:
         raise InputError(f"workers must be at least 0, got {workers}")
+
+
+def _check_classes(labels: Tensor, batch_size: int, samples: int) -> None:
+    if samples < 1:
+        raise InputError(f"samples_per_class must be at least 1, got {samples}")
+    if batch_size % samples:
+        raise InputError(f"batch_size {batch_size} must divide by samples_per_class {samples}")
+    found, counts = torch.unique(labels, return_counts=True)
+    pairs = zip(found.tolist(), counts.tolist(), strict=True)
+    small = [f"class {label} has {count}" for label, count in pairs if count < samples]
+    if small:
+        more = f", and {len(small) - _MOST_NAMED} more" if len(small) > _MOST_NAMED else ""
+        raise InputError(
+            f"samples_per_class {samples} is more than the images of {len(small)} of "
+            f"{len(found)} classes ({', '.join(small[:_MOST_NAMED])}{more}); lower it, or leave "
+            "such classes out"
+        )
+    if batch_size // samples > len(found):
+        raise InputError(
+            f"batch_size {batch_size} with samples_per_class {samples} needs "
+            f"{batch_size // samples} classes, but the images have {len(found)}; lower batch_size "
+            "or raise samples_per_class"
+        )
 
 
 def _loader(
@@ -152,6 +190,102 @@ def _loader(
     return _WorkerLoader(images, plan, view, device, workers)
 
 
+# ---- The order of an epoch ---------------------------------------------------------------------
+
+_Order = Callable[[int], Tensor]  # from the epoch: (n,) int64 indices, its batches end to end
+
+
+def _training_order(
+    labels: Tensor, batch_size: int, seed: int, samples_per_class: int | None
+) -> _Order:
+    if samples_per_class is None:
+        return partial(_shuffled, len(labels), seed)
+    _check_classes(labels, batch_size, samples_per_class)
+    classes = torch.unique(labels, return_inverse=True)[1]  # (N,), from 0 without gaps
+    return partial(_by_class, classes, batch_size, seed, samples_per_class)
+
+
+def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
+    uniform = draws(seed, epoch, torch.arange(count), ORDER + 1)[:, ORDER]
+    return torch.argsort(uniform, stable=True)
+
+
+def _by_class(classes: Tensor, batch_size: int, seed: int, samples: int, epoch: int) -> Tensor:
+    """An order in which each batch holds ``samples`` images of each of its classes.
+
+    A walk through the classes says which ones each batch visits, and a walk through each class
+    which of its images a visit takes.
+
+    Args:
+        classes: (N,) int64, each image's class, from 0 without gaps.
+        batch_size: B, a multiple of ``samples``.
+        seed: of the run.
+        samples: images of a class in a batch.
+        epoch: its number.
+
+    Returns:
+        (N // B * B,) int64.
+    """
+    batches, group = len(classes) // batch_size, batch_size // samples
+    count = int(classes.max()) + 1
+    everyone = torch.zeros(count, dtype=torch.int64)  # the classes are one walk's items
+    visited = _walks(everyone, torch.tensor([batches * group]), group, seed, epoch, ROUND)
+    visits = torch.bincount(visited, minlength=count)
+    walked = _walks(classes, visits * samples, samples, seed, epoch, ORDER)
+    taken = torch.empty(batches * group, samples, dtype=torch.int64)
+    taken[torch.argsort(visited, stable=True)] = walked.view(-1, samples)
+    # every class's first image, then every class's second, ...: a process's slice of the batch is
+    # then whole classes where they divide by the processes
+    return taken.view(batches, group, samples).transpose(1, 2).flatten()
+
+
+def _walks(
+    owners: Tensor, lengths: Tensor, group: int, seed: int, epoch: int, column: int
+) -> Tensor:
+    """For each owner a walk through its items in shuffled passes; no group holds an item twice.
+
+    Item i of n draws its place in pass p as sample i + p n would.
+
+    Args:
+        owners: (n,) int64, each item's owner, from 0 without gaps.
+        lengths: (owners,) int64, the steps of each walk, whole groups.
+        group: g; each owner has at least that many items.
+        seed: of the run.
+        epoch: its number.
+        column: of the draws.
+
+    Returns:
+        (sum of lengths,) int64 items, one owner's walk after the other's.
+    """
+    counts = torch.bincount(owners, minlength=len(lengths))
+    passes = (lengths + counts - 1) // counts
+    times = passes[owners]
+    items = torch.arange(len(owners)).repeat_interleave(times)
+    turn = torch.arange(len(items)) - (times.cumsum(0) - times)[items]
+    uniform = draws(seed, epoch, items + turn * len(owners), column + 1)[:, column]
+    places = torch.argsort(uniform, stable=True)
+    which = (passes.cumsum(0) - passes)[owners[items]] + turn  # pass, counted over all owners
+    places = places[torch.argsort(which[places], stable=True)]
+    ordered = iter(torch.split(items[places], counts.repeat_interleave(passes).tolist()))
+    walks: list[int] = []
+    for length, number in zip(lengths.tolist(), passes.tolist(), strict=True):
+        walks += _joined([next(ordered).tolist() for _ in range(number)], group)[:length]
+    return torch.tensor(walks)
+
+
+def _joined(passes: list[list[int]], group: int) -> list[int]:
+    """The passes end to end, so that no ``group`` items cut from the start on repeat one.
+
+    A pass may end within a group. Among the first ``group`` items of the next one, those already
+    in it then step behind the others, of which there are enough to fill it.
+    """
+    walk: list[int] = []
+    for items in passes:
+        begun = set(walk[len(walk) // group * group :])
+        walk += sorted(items[:group], key=begun.__contains__) + items[group:]
+    return walk
+
+
 # ---- Which images, seen how --------------------------------------------------------------------
 
 
@@ -163,28 +297,22 @@ class _Plan:
     batch_size: int  # over all processes
     rank: int
     world_size: int
-    shuffle_seed: int | None  # None: evaluation, in order and with the last batch
+    order: _Order | None  # None: evaluation, in order and with the last batch
 
     def __len__(self) -> int:
         whole, rest = divmod(self.images, self.batch_size)
         batches = whole if self.batch_size > self.rank else 0
-        return batches + (self.shuffle_seed is None and rest > self.rank)
+        return batches + (self.order is None and rest > self.rank)
 
     def shares(self, epoch: int) -> list[Tensor]:
         """This process's indices, (n,) int64, of each batch."""
-        batches = torch.split(self._order(epoch), self.batch_size)
-        if self.shuffle_seed is not None:
-            batches = batches[: self.images // self.batch_size]
+        if self.order is None:
+            batches = torch.split(torch.arange(self.images), self.batch_size)
+        else:
+            whole = self.images // self.batch_size
+            batches = torch.split(self.order(epoch), self.batch_size)[:whole]
         shares = [batch[self.rank :: self.world_size] for batch in batches]
         return [share for share in shares if len(share)]
-
-    def _order(self, epoch: int) -> Tensor:
-        order = torch.arange(self.images)
-        if self.shuffle_seed is None:
-            return order
-        return torch.argsort(
-            draws(self.shuffle_seed, epoch, order, ORDER + 1)[:, ORDER], stable=True
-        )
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
 """The paper's loss."""
 
-import math
+from collections.abc import Sequence
 from typing import final
 
 import torch.distributed as dist
 from torch import Tensor
 
 from ccloss import functional
-from ccloss.errors import InputError
 from ccloss.functional import Reduction
-from ccloss.losses.cross_entropy import cross_entropy
-from ccloss.losses.loss import Loss
+from ccloss.losses.loss import Loss, check_not_negative
 from ccloss.output import Output
 
 
@@ -37,19 +35,28 @@ class ChannelCorrelationLoss(Loss):
         eps: positive constant beside the inter-class distance.
         reduction: ``"sum"`` over pairs, the paper's, or ``"mean"`` over pairs, with which a weight
             means the same for any number of classes and batch size.
+        class_weights: see :class:`Loss`; distances are not weighted.
+        label_smoothing: see :class:`Loss`; distances take the labels as they come.
 
     Raises:
         InputError: an argument out of range.
     """
 
     needs = frozenset({"attention"})
+    formula = "CE + weight * intra / (inter + eps) of channel attention"
+    source = "Song et al. 2020, eq. 8; official formula"
 
     def __init__(
-        self, weight: float = 1.0, eps: float = 1e-6, reduction: Reduction = "sum"
+        self,
+        weight: float = 1.0,
+        eps: float = 1e-6,
+        reduction: Reduction = "sum",
+        *,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        if not (math.isfinite(weight) and weight >= 0):
-            raise InputError(f"weight must be 0 or a positive number, got {weight}")
+        super().__init__(class_weights, label_smoothing)
+        check_not_negative(weight=weight)
         functional.check_eps(eps)
         functional.check_reduction(reduction)
         self.weight = weight
@@ -59,7 +66,7 @@ class ChannelCorrelationLoss(Loss):
     def forward(self, output: Output, labels: Tensor) -> Tensor:
         if self.weight == 0:
             self.check(output, labels)
-            return cross_entropy(output.logits, labels)
+            return self.cross_entropy(output.logits, labels)
         return super().forward(output, labels)
 
     def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
@@ -74,7 +81,7 @@ class ChannelCorrelationLoss(Loss):
             group=self._group(),
         )
         ratio = intra / (inter + self.eps)
-        ce = cross_entropy(output.logits, labels)
+        ce = self.cross_entropy(output.logits, labels)
         total = ce + self.weight * ratio
         return {"total": total, "ce": ce, "intra": intra, "inter": inter, "ratio": ratio}
 

@@ -76,6 +76,7 @@ def build_model(
     attention: bool = True,
     pretrained: bool = False,
     reduction: int = 16,
+    unit_classifier: bool = False,
 ) -> Classifier:
     """A classifier of the paper: a backbone, a hidden layer, channel attention, a classifier.
 
@@ -91,6 +92,8 @@ def build_model(
             He initialisation (timm's models keep their own), and pixels are taken as they come
             until :meth:`Classifier.set_pixel_statistics`.
         reduction: of the attention module.
+        unit_classifier: a classification layer without bias whose rows have length 1, as angular
+            losses want it.
 
     Raises:
         InputError: an unknown backbone, a size below 1 or one the backbone does not take, weights
@@ -99,5 +102,7 @@ def build_model(
     check_positive(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
     built = build_backbone(backbone, in_channels, image_size, pretrained)
     width = feature_width(built, in_channels, image_size)
-    head = ClassifierHead(width, hidden_features, num_classes, attention, reduction)
+    head = ClassifierHead(
+        width, hidden_features, num_classes, attention, reduction, unit_classifier
+    )
     return Classifier(built, head, in_channels)

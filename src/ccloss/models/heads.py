@@ -1,5 +1,6 @@
 """The classifier on top of a backbone."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ccloss.models.attention import ChannelAttention, check_positive, squeeze
@@ -22,6 +23,9 @@ class ClassifierHead(nn.Module):
         num_classes: K.
         attention: with or without the attention module; all else is the same.
         reduction: of :class:`ChannelAttention`.
+        unit_classifier: a classification layer without bias whose rows have unit length, so that
+            a logit is |features| cos(angle to the row), as losses on angles want it.
+            ``Output.classifier_weight`` is then the unit rows.
 
     Raises:
         InputError: an argument below 1.
@@ -34,6 +38,7 @@ class ClassifierHead(nn.Module):
         num_classes: int,
         attention: bool = True,
         reduction: int = 16,
+        unit_classifier: bool = False,
     ) -> None:
         super().__init__()
         check_positive(
@@ -43,7 +48,10 @@ class ClassifierHead(nn.Module):
         self.attention = (
             ChannelAttention(in_features, hidden_features, reduction) if attention else None
         )
+        self.unit_classifier = unit_classifier
         self.classify = nn.Linear(hidden_features, num_classes)
+        if unit_classifier:  # drawn with its bias, so that all weights start as in a plain head
+            self.classify.register_parameter("bias", None)
         he_initialise(self)
 
     def forward(self, features: Tensor) -> Output:
@@ -54,12 +62,13 @@ class ClassifierHead(nn.Module):
             attention = self.attention(features)
             hidden = hidden * attention
         hidden = hidden.relu()
-        return Output(
-            logits=self.classify(hidden),
-            features=hidden,
-            attention=attention,
-            classifier_weight=self.classify.weight,
-        )
+        if self.unit_classifier:
+            weight = F.normalize(self.classify.weight)
+            logits = F.linear(hidden, weight)
+        else:
+            weight = self.classify.weight
+            logits = self.classify(hidden)
+        return Output(logits=logits, features=hidden, attention=attention, classifier_weight=weight)
 
 
 def he_initialise(module: nn.Module) -> None:
