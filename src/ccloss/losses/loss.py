@@ -88,8 +88,9 @@ class Loss(nn.Module, ABC):
         check_labels(labels, samples, classes)
         if labels.is_floating_point() and not self.takes_soft_labels:
             raise InputError(
-                f"labels must be (N,) int64 classes, got {tuple(labels.shape)} probabilities: {name} "
-                f"takes no soft labels, for {self.hard_labels_because}; use label_smoothing instead"
+                f"labels must be (N,) int64 classes, got {tuple(labels.shape)} probabilities: "
+                f"{name} takes no soft labels, for {self.hard_labels_because}; use label_smoothing "
+                "instead"
             )
         if self.class_weights is not None and len(self.class_weights) != classes:
             raise InputError(
