@@ -275,8 +275,16 @@ class _Run:
         terms = self.loss.terms(output, batch.labels)
         self.optimizer.zero_grad()
         self.accelerator.backward(terms["total"])
+        if self.accelerator.num_processes > 1:
+            self._average_gradients_of_loss()
         self.optimizer.step()
         return output, terms
+
+    def _average_gradients_of_loss(self) -> None:
+        """Over processes, as the network's are: a loss's own parameters must stay one."""
+        for parameter in self.loss.parameters():
+            if parameter.grad is not None:
+                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
 
     def learning_rate(self, step: int) -> float:
         first, last = self.experiment.learning_rate, self.experiment.final_learning_rate

@@ -1,5 +1,6 @@
 """Losses on the angles between the classes' weight vectors."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import final
 
@@ -16,8 +17,51 @@ from ccloss.losses.loss import (
 from ccloss.output import Output
 
 
+class ClassAngleLoss(Loss):
+    """Cross-entropy plus a weighted term on the angles between the classes' weight vectors.
+
+    Args:
+        weight: lambda, 0 or more.
+        class_weights: see :class:`Loss`.
+        label_smoothing: see :class:`Loss`.
+
+    Raises:
+        InputError: an argument out of range.
+    """
+
+    needs = frozenset({"classifier_weight"})
+    unit_classifier = True
+
+    def __init__(
+        self,
+        weight: float = 5.0,
+        *,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(class_weights, label_smoothing)
+        check_not_negative(weight=weight)
+        self.weight = weight
+
+    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
+        self.check(output, labels)
+        assert output.classifier_weight is not None  # `needs` says so
+        ce = self.cross_entropy(output.logits, labels)
+        units = unit_vectors(full_precision(output.classifier_weight))
+        with without_autocast(units):
+            angle = self.angle(units, output.logits, labels)
+        return {"total": ce + self.weight * angle, "ce": ce, "angle": angle}
+
+    @abstractmethod
+    def angle(self, units: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """(K, D) unit rows, (N, K) logits, and labels -> the term before its weight."""
+
+    def extra_repr(self) -> str:
+        return f"weight={self.weight}"
+
+
 @final
-class InterClassAngularLoss(Loss):
+class InterClassAngularLoss(ClassAngleLoss):
     r"""Cross-entropy, and weight vectors of the classes spread over all directions.
 
     Hui et al., *Inter-Class Angular Loss for Convolutional Neural Networks* (2019); the form is
@@ -41,36 +85,15 @@ class InterClassAngularLoss(Loss):
         InputError: an argument out of range.
     """
 
-    needs = frozenset({"classifier_weight"})
-    unit_classifier = True
     formula = "CE + weight * |mean_k u_k|^2, u_k = w_k / |w_k|"
     source = "Hui et al. 2019; our reading"
 
-    def __init__(
-        self,
-        weight: float = 5.0,
-        *,
-        class_weights: Sequence[float] | None = None,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(class_weights, label_smoothing)
-        check_not_negative(weight=weight)
-        self.weight = weight
-
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
-        assert output.classifier_weight is not None  # `needs` says so
-        ce = self.cross_entropy(output.logits, labels)
-        units = unit_vectors(full_precision(output.classifier_weight))
-        angle = units.mean(0).square().sum()
-        return {"total": ce + self.weight * angle, "ce": ce, "angle": angle}
-
-    def extra_repr(self) -> str:
-        return f"weight={self.weight}"
+    def angle(self, units: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        return units.mean(0).square().sum()
 
 
 @final
-class FocalInterClassAngularLoss(Loss):
+class FocalInterClassAngularLoss(ClassAngleLoss):
     r"""Cross-entropy, and weight vectors driven apart where the batch confuses their classes.
 
     Wei et al., *FICAL: Focal Inter-Class Angular Loss for Image Classification* (2019). Only its
@@ -94,33 +117,11 @@ class FocalInterClassAngularLoss(Loss):
         InputError: an argument out of range.
     """
 
-    needs = frozenset({"classifier_weight"})
-    unit_classifier = True
     formula = "CE + weight * sum_{i != j} r_ij cos(w_i, w_j), r = the batch's confusion rates"
     source = "Wei et al. 2019; our reading (only the abstract is public)"
 
-    def __init__(
-        self,
-        weight: float = 5.0,
-        *,
-        class_weights: Sequence[float] | None = None,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(class_weights, label_smoothing)
-        check_not_negative(weight=weight)
-        self.weight = weight
-
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
-        assert output.classifier_weight is not None  # `needs` says so
-        ce = self.cross_entropy(output.logits, labels)
-        units = unit_vectors(full_precision(output.classifier_weight))
-        with without_autocast(units):
-            angle = _confused_cosines(units, output.logits.detach().argmax(1), labels)
-        return {"total": ce + self.weight * angle, "ce": ce, "angle": angle}
-
-    def extra_repr(self) -> str:
-        return f"weight={self.weight}"
+    def angle(self, units: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        return _confused_cosines(units, logits.detach().argmax(1), labels)
 
 
 def _confused_cosines(units: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
