@@ -422,6 +422,8 @@ def test_every_loss_is_computed_in_float32_under_autocast(name: str, kind: str) 
     half, labels = make_output(dtype=torch.bfloat16), LABELS[kind]
     full = Output(*(part.detach().float().requires_grad_() for part in leaves(half)))
     loss = loss_for(name).eval()
+    for parameter in loss.parameters():
+        torch.nn.init.uniform_(parameter, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total = loss(half, labels)
         in_float = loss(full, labels)

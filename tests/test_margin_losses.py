@@ -159,6 +159,26 @@ def test_zero_features_have_logits_0_and_a_finite_gradient() -> None:
 # --- ArcFace
 
 
+@pytest.mark.parametrize("name", MARGINS)
+@pytest.mark.parametrize("margin", [1, 2])
+def test_gradients_are_finite_and_not_large_where_the_cosine_is_exactly_1(
+    name: str, margin: int
+) -> None:
+    """Along the axes cosines are 1, 0 and -1 without rounding."""
+    axes = torch.eye(8)[:4]
+    output = make_output()._replace(
+        features=torch.cat([axes, -axes, 3 * axes]).requires_grad_(),
+        classifier_weight=(2 * axes).requires_grad_(),
+    )
+    loss = loss_for(name, {"margin": margin})
+    for labels in (HARD, HARD.flip(0)):
+        total = loss(output, labels)
+        assert total.isfinite()
+        for grad in gradients(total, output):
+            assert grad.isfinite().all()
+            assert grad.abs().max() < 100
+
+
 def test_arcface_goes_on_straight_beyond_pi() -> None:
     """The true class's logit falls with the angle up to the margin's end, and beyond it."""
     theta = torch.linspace(0, math.pi, 1001, dtype=torch.float64)
