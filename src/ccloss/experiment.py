@@ -211,7 +211,8 @@ class Experiment:
 def explain(error: ValidationError) -> str:
     """The first thing wrong with an experiment's fields, in one line."""
     first = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
+    # Two parts at most: below an option of a loss come the types that were tried.
+    name = ".".join(str(part) for part in first["loc"][:2])
     message = first["msg"].removeprefix("Value error, ")
     if not name:
         return message

@@ -190,6 +190,7 @@ class _Run:
         self.watcher = watcher
         self.warnings: list[str] = []
         self.accelerator = _accelerator(experiment)
+        torch.manual_seed(experiment.seed)  # for what a loss may draw when it is built
         self.loss = make_loss(
             experiment.loss_name,
             experiment.loss_options,
