@@ -46,6 +46,8 @@ EVERYWHERE = {
     "learning_rate": 0.1,
     "final_learning_rate": 1e-5,
     "momentum": 0.9,
+    "sampler": "shuffle",
+    "samples_per_class": 4,
     "weight_decay": 5e-4,
     "precision": "fp32",
     "loss": "cc",
