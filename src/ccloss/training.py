@@ -233,22 +233,25 @@ class _Run:
             return self._train_from(done, keeper)
 
     def _train_from(self, done: Progress, keeper: "_Keeper | None") -> Record:
-        predictions = None
+        predictions = evaluation = None
         for epoch in range(done.epoch, self.epochs):
             started = time.perf_counter()
             line = self._train_epoch(epoch, done.step)
             done = Progress(line["epoch"], line["step"])
             predictions = self._predict() if self._is_evaluated(epoch) else None
-            line["evaluation"] = None if predictions is None else self._measure(predictions)
+            evaluation = None if predictions is None else self._measure(predictions)
+            line["evaluation"] = evaluation
             line["seconds"] = time.perf_counter() - started
             if keeper is not None:
                 keeper.keep_epoch(line)
                 save_checkpoint(keeper.folder.checkpoints, done, self._modules, self.optimizer)
             self.watcher.epoch(_epoch_text(line, self.epochs))
         # A run may have been killed when nothing but its record was left to write.
-        predictions = self._predict() if predictions is None else predictions
+        if predictions is None or evaluation is None:
+            predictions = self._predict()
+            evaluation = self._measure(predictions)
         lines = [] if keeper is None else keeper.folder.read_metrics()
-        record = self._record(lines, done.step, predictions)
+        record = self._record(lines, done.step, evaluation)
         if keeper is not None:
             keeper.finish(record, self.model, predictions)
         return record
@@ -306,14 +309,16 @@ class _Run:
         split = "validation" if self.experiment.validation else "test"
         return {"split": split, **measure(predictions)}
 
-    def _record(self, lines: list[dict[str, Any]], steps: int, predictions: Predictions) -> Record:
+    def _record(
+        self, lines: list[dict[str, Any]], steps: int, evaluation: dict[str, Any]
+    ) -> Record:
         images = steps * _known(self.experiment.batch_size)
         train_seconds = sum(line["train_seconds"] for line in lines)
         return Record(
             method=self.experiment.method,
             experiment=self.experiment.to_dict(),
             classes=list(self.dataset.classes),
-            evaluation=self._measure(predictions),
+            evaluation=evaluation,
             steps=steps,
             seconds=sum(line["seconds"] for line in lines),
             images_per_second=images / train_seconds if train_seconds else 0.0,
