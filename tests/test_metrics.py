@@ -10,7 +10,16 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from ccloss.metrics import Predictions, balanced, calibration_error, distance_ratio, join, measure
+from ccloss.metrics import (
+    Predictions,
+    balanced,
+    calibration_bins,
+    calibration_error,
+    distance_ratio,
+    join,
+    measure,
+    open_channels,
+)
 
 IMAGES, CLASSES, WIDTH = 60, 7, 5
 
@@ -88,13 +97,35 @@ def test_first_bin_ends_at_a_fifteenth() -> None:
     # Right at 0.05 and wrong at 0.1: in one bin the two would partly cancel.
     confidences = torch.tensor([[0.05], [0.1]], dtype=torch.float64)
     logits = torch.cat([confidences, ((1 - confidences) / 39).expand(-1, 39)], 1).log()
-    assert calibration_error(logits, torch.tensor([0, 1])) == pytest.approx(100 * (0.95 + 0.1) / 2)
+    error = calibration_error(calibration_bins(logits, torch.tensor([0, 1])))
+    assert error == pytest.approx(100 * (0.95 + 0.1) / 2)
 
 
 def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not() -> None:
     logits = 1000 * torch.eye(4, dtype=torch.float64)
-    assert calibration_error(logits, torch.arange(4)) == pytest.approx(0)
-    assert calibration_error(logits, (torch.arange(4) + 1) % 4) == pytest.approx(100)
+    right, wrong = torch.arange(4), (torch.arange(4) + 1) % 4
+    assert calibration_error(calibration_bins(logits, right)) == pytest.approx(0)
+    assert calibration_error(calibration_bins(logits, wrong)) == pytest.approx(100)
+
+
+def test_calibration_bins_are_means_of_the_images_in_them() -> None:
+    found = make_predictions(images=200)
+    confidence, predicted = found.logits.double().softmax(1).max(1)
+    for place, (count, sure, right) in enumerate(measure(found)["calibration_bins"]):
+        inside = (confidence > place / 15) & (confidence <= (place + 1) / 15)
+        assert count == int(inside.sum())
+        if count:
+            assert sure == pytest.approx(100 * float(confidence[inside].mean()))
+            hits = (predicted == found.labels)[inside].double().mean()
+            assert right == pytest.approx(100 * float(hits))
+        else:
+            assert sure is right is None
+
+
+def test_a_class_opens_the_channels_that_are_above_a_half_on_average() -> None:
+    attention = torch.tensor([[0.9, 0.4, 0.6], [0.2, 0.4, 0.6], [0.1, 0.2, 0.5], [0.4, 0.3, 0.5]])
+    assert open_channels(attention, torch.tensor([0, 0, 2, 2]), 4) == [2, None, 0, None]
+    assert open_channels(None, torch.tensor([0]), 4) is None
 
 
 def test_distance_ratios_are_means_over_all_pairs() -> None:
@@ -108,6 +139,7 @@ def test_distance_ratios_are_means_over_all_pairs() -> None:
 def test_what_is_not_defined_is_none() -> None:
     found = replace(make_predictions(), attention=None)
     assert measure(found)["attention_ratio"] is None
+    assert measure(found)["class_channels"] is None
     one_class = replace(found, labels=torch.full((IMAGES,), 2))
     measured = measure(one_class)
     assert measured["feature_ratio"] is None
@@ -127,7 +159,7 @@ def test_what_is_not_finite_is_none(value: float) -> None:
     found.features[3] = value
     measured = measure(found)
     assert measured["nll"] is None
-    assert measured["calibration_error"] is None
+    assert measured["calibration_error"] is measured["calibration_bins"] is None
     assert measured["feature_ratio"] is None
 
 

@@ -215,6 +215,7 @@ def test_test_sample_goes_through_its_file(tmp_path: Path, attention: bool) -> N
         "labels": np.arange(3),
         "predictions": np.arange(3)[::-1].copy(),
         "index": np.array([4, 5, 9]),
+        "thumbnails": np.full((3, 4, 4, 1), 7, np.uint8),
     }
     if not attention:
         del arrays["attention"]

@@ -306,14 +306,19 @@ def _report(folders: Sequence[RunFolder], out: Path) -> None:
 def _print_evaluation(method: str, evaluation: dict[str, Any]) -> None:
     table = Table("metric", method)
     for name, value in evaluation.items():
-        if isinstance(value, list):
+        if name == "class_accuracy":
             known = [each for each in value if each is not None]
             table.add_row("worst class accuracy", f"{min(known):.2f} %")
+        elif name == "class_channels":
+            known = [each for each in value or [] if each is not None]
+            table.add_row("open channels", f"{min(known)} to {max(known)}" if known else "–")
+        elif name == "calibration_bins":
+            continue  # the error says it in one number
         elif isinstance(value, float):
             unit = " %" if name in ("accuracy", "top5", "calibration_error") else ""
             table.add_row(name.replace("_", " "), f"{value:.2f}{unit}" if unit else f"{value:.4f}")
         else:
-            table.add_row(name, "–" if value is None else str(value))
+            table.add_row(name.replace("_", " "), "–" if value is None else str(value))
     Console().print(table)
 
 

@@ -14,6 +14,9 @@ from ccloss.functional import class_distances
 CALIBRATION_BINS = 15
 """Guo et al., *On Calibration of Modern Neural Networks* (2017)."""
 
+OPEN = 0.5
+"""Attention above which a channel counts as open: the middle of the sigmoid."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -59,30 +62,63 @@ def measure(predictions: Predictions) -> dict[str, Any]:
     top5 = (logits.topk(min(5, classes)).indices == labels[:, None]).any(1)
     counts = torch.bincount(labels, minlength=classes)
     hits = torch.bincount(labels[correct], minlength=classes)
+    bins = calibration_bins(logits, labels)
     return {
         "images": len(labels),
         "accuracy": _percent(correct),
         "top5": _percent(top5),
         "nll": _finite(F.cross_entropy(logits, labels)),
-        "calibration_error": calibration_error(logits, labels),
+        "calibration_error": calibration_error(bins),
+        "calibration_bins": bins,
         "class_accuracy": [
             100 * hit / count if count else None
             for hit, count in zip(hits.tolist(), counts.tolist(), strict=True)
         ],
         "feature_ratio": distance_ratio(predictions.features, labels),
         "attention_ratio": distance_ratio(predictions.attention, labels),
+        "class_channels": open_channels(predictions.attention, labels, classes),
     }
 
 
-def calibration_error(logits: Tensor, labels: Tensor) -> float | None:
-    """Expected calibration error in %, over 15 bins of equal width of the top probability."""
+def calibration_bins(logits: Tensor, labels: Tensor) -> list[list[Any]] | None:
+    """``[images, mean confidence %, accuracy %]`` of 15 bins of equal width of the top probability.
+
+    A bin without images is ``[0, None, None]``; all is ``None`` where a probability is not finite.
+    """
     confidence, predicted = logits.softmax(1).max(1)
     if not bool(confidence.isfinite().all()):
         return None
-    bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
-    gaps = torch.zeros(CALIBRATION_BINS, dtype=confidence.dtype)
-    gaps.index_add_(0, bins, (predicted == labels).to(confidence.dtype) - confidence)
-    return 100 * float(gaps.abs().sum()) / len(labels)
+    places = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
+    counts = torch.bincount(places, minlength=CALIBRATION_BINS)
+    sums = torch.zeros(2, CALIBRATION_BINS, dtype=torch.float64)
+    sums.index_add_(1, places, torch.stack([confidence, predicted == labels]).double())
+    means = (100 * sums / counts).T.tolist()
+    return [
+        [count, *mean] if count else [0, None, None]
+        for count, mean in zip(counts.tolist(), means, strict=True)
+    ]
+
+
+def calibration_error(bins: list[list[Any]] | None) -> float | None:
+    """Expected calibration error in %: mean gap of confidence and accuracy over images."""
+    if bins is None:
+        return None
+    filled = [each for each in bins if each[0]]
+    images = sum(count for count, _, _ in filled)
+    return float(sum(count / images * abs(right - sure) for count, sure, right in filled))
+
+
+def open_channels(
+    attention: Tensor | None, labels: Tensor, classes: int
+) -> list[int | None] | None:
+    """How many channels the mean attention of each class opens, of (n, D) attention."""
+    if attention is None:
+        return None
+    sums = torch.zeros(classes, attention.shape[1], dtype=torch.float64)
+    sums.index_add_(0, labels, attention.double())
+    counts = torch.bincount(labels, minlength=classes)
+    opened = (sums > OPEN * counts[:, None]).sum(1).tolist()
+    return [found if count else None for found, count in zip(opened, counts.tolist(), strict=True)]
 
 
 def distance_ratio(vectors: Tensor | None, labels: Tensor) -> float | None:

@@ -41,13 +41,16 @@ class Record:
         evaluation: metrics of the last epoch: ``split``, ``images``, ``accuracy`` and ``top5`` (%),
             ``nll`` (nats), ``calibration_error`` (%), ``class_accuracy`` (%, one a class, ``None``
             for a class without images), ``feature_ratio`` and ``attention_ratio`` (mean intra- over
-            mean inter-class squared distance; ``None`` where undefined).
+            mean inter-class squared distance; ``None`` where undefined), ``calibration_bins`` (15
+            of images, mean confidence and accuracy in %), and ``class_channels`` (how many channels
+            the mean attention of each class opens, above 0.5).
         steps: optimiser steps taken.
         seconds: wall time of the run in all its sittings, evaluation included.
         images_per_second: training images over training time.
         parameters: number of trained scalars of the model.
         warnings: what the run had to say, one line each.
-        provenance: device, versions, commit.
+        provenance: device, versions, commit, and SHA-256 fingerprints of the images used, where
+            they are held in memory.
     """
 
     method: str
@@ -82,6 +85,7 @@ class TestSample:
         labels: (n,) int64.
         predictions: (n,) int64.
         index: (n,) int64, the images' places in the test split.
+        thumbnails: (n, H, W, C) uint8, the images at 32 px at most.
     """
 
     __test__: ClassVar = False  # not a test, whatever its name makes pytest think
@@ -91,6 +95,7 @@ class TestSample:
     labels: NDArray[np.int64]
     predictions: NDArray[np.int64]
     index: NDArray[np.int64]
+    thumbnails: NDArray[np.uint8]
 
 
 class RunFolder:

@@ -14,9 +14,10 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast, gather_object
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import center_crop, resize
 
 from ccloss.checkpoint import Progress, load_checkpoint, save_checkpoint
-from ccloss.data.images import statistics, untracked
+from ccloss.data.images import ImageSet, MemoryImages, fingerprint, statistics, untracked
 from ccloss.data.loader import Batch, Loader, eval_loader, train_loader
 from ccloss.data.sources import Dataset, hold_out, load
 from ccloss.errors import DivergenceError, InputError
@@ -34,6 +35,9 @@ LOOK_SECONDS = 0.5
 
 SAMPLE_IMAGES = 1000
 """So many test images, at most, keep their features on disk."""
+
+THUMBNAIL_SIZE = 32
+"""Largest side of the images kept with them, in pixels."""
 
 EVALUATION_BATCH = 128
 
@@ -240,7 +244,7 @@ class _Run:
             done = Progress(line["epoch"], line["step"])
             predictions = self._predict() if self._is_evaluated(epoch) else None
             evaluation = None if predictions is None else self._measure(predictions)
-            line["evaluation"] = evaluation
+            line["evaluation"] = evaluation and _numbers(evaluation)
             line["seconds"] = time.perf_counter() - started
             if keeper is not None:
                 keeper.keep_epoch(line)
@@ -253,7 +257,7 @@ class _Run:
         lines = [] if keeper is None else keeper.folder.read_metrics()
         record = self._record(lines, done.step, evaluation)
         if keeper is not None:
-            keeper.finish(record, self.model, predictions)
+            keeper.finish(record, self.model, _sample(predictions, self.dataset.test))
         return record
 
     def _train_epoch(self, epoch: int, step: int) -> dict[str, Any]:
@@ -324,7 +328,13 @@ class _Run:
             images_per_second=images / train_seconds if train_seconds else 0.0,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             warnings=self.warnings,
-            provenance=provenance(_device_name(self.accelerator.device)),
+            provenance={
+                **provenance(_device_name(self.accelerator.device)),
+                "images": {
+                    "train": _fingerprint(self.dataset.train),
+                    "test": _fingerprint(self.dataset.test),
+                },
+            },
         )
 
     def _warn(self, text: str) -> None:
@@ -507,10 +517,10 @@ class _Keeper:
         for name, value in _scalars(line):
             self.board.add_scalar(name, value, line["epoch"])
 
-    def finish(self, record: Record, model: Classifier, predictions: Predictions) -> None:
+    def finish(self, record: Record, model: Classifier, sample: dict[str, Tensor]) -> None:
         weights = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
         write_atomically(self.folder.model, save(weights))
-        write_atomically(self.folder.test_sample, save(_sample(predictions)))
+        write_atomically(self.folder.test_sample, save(sample))
         self.folder.write_record(record)
 
 
@@ -552,10 +562,11 @@ def _open_folder(folder: RunFolder, experiment: Experiment, overwrite: bool) -> 
         folder.write_experiment(experiment.to_dict())
 
 
-def _sample(predictions: Predictions) -> dict[str, Tensor]:
-    """Features and attention of some images, as many of every class as there are."""
+def _sample(predictions: Predictions, images: ImageSet) -> dict[str, Tensor]:
+    """Some images, as many of every class as there are, with their features and attention."""
     places = balanced(predictions.labels, SAMPLE_IMAGES)
     sample = {
+        "thumbnails": _thumbnails(images, predictions.index[places]),
         "index": predictions.index[places],
         "labels": predictions.labels[places],
         "predictions": predictions.logits[places].argmax(1),
@@ -564,6 +575,23 @@ def _sample(predictions: Predictions) -> dict[str, Tensor]:
     if predictions.attention is not None:
         sample["attention"] = predictions.attention[places]
     return sample
+
+
+def _thumbnails(images: ImageSet, places: Tensor) -> Tensor:
+    """(n, H, W, C) uint8: the middle squares of large images, smaller ones as they are."""
+    return torch.stack([_thumbnail(images.image(place)) for place in places.tolist()])
+
+
+def _thumbnail(image: Tensor) -> Tensor:
+    if max(image.shape[1:]) > THUMBNAIL_SIZE:
+        square = center_crop(image, [min(image.shape[1:])] * 2)
+        image = resize(square, [THUMBNAIL_SIZE] * 2, antialias=True)
+    return image.permute(1, 2, 0).contiguous()
+
+
+def _fingerprint(images: ImageSet) -> str | None:
+    """Of images in memory; others would all have to be decoded once more."""
+    return fingerprint(images) if isinstance(images, MemoryImages) else None
 
 
 # ---- the parts of a run and of an evaluation -----------------------------------------------------
@@ -655,6 +683,11 @@ def _known(value: T | None) -> T:
 
 
 # ---- in words ------------------------------------------------------------------------------------
+
+
+def _numbers(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Without what has a value for each class or bin: that is for the record alone."""
+    return {name: value for name, value in evaluation.items() if not isinstance(value, list)}
 
 
 def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -41,6 +41,8 @@ def make_record(
         "class_accuracy": [accuracy] * 10,
         "feature_ratio": 0.2,
         "attention_ratio": 0.5 if method != "ce" else None,
+        "calibration_bins": [[0, None, None]] * 13 + [[100, 90.0, 80.0], [400, 98.0, 99.0]],
+        "class_channels": list(range(10)) if method != "ce" else None,
     }
     names = changes.pop("classes", [str(label) for label in range(10)])
     seconds = changes.pop("seconds", 12.5)
@@ -83,6 +85,7 @@ def write_run(
         "labels": labels.astype(np.int64),
         "predictions": labels.astype(np.int64),
         "index": np.arange(images, dtype=np.int64),
+        "thumbnails": rng.integers(256, size=(images, 8, 8, 1), dtype=np.uint8),
     }
     if record.experiment["attention"]:
         arrays["attention"] = (1 / (1 + np.exp(-vectors))).astype(np.float32)
