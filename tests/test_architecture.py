@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "functional": {"errors"},
     **dict.fromkeys(PARTS, CORE),
     "experiment": {"errors"},
+    "paper": {"errors", "experiment"},  # its tables are experiments
     "checkpoint": CORE | {"records"},
     "training": CORE | PARTS,
     "inference": CORE | PARTS | {"training"},
