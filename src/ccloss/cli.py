@@ -7,41 +7,94 @@ import dataclasses
 import logging
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from ccloss import __version__
-from ccloss.errors import DivergenceError, InputError
+from ccloss.errors import DivergenceError, InputError, did_you_mean
 from ccloss.experiment import Experiment, explain
-from ccloss.records import RunFolder
+from ccloss.paper import ROUNDS, TABLES, select
+from ccloss.paper import Table as PaperTable
+from ccloss.records import Record, RunFolder, find_runs
+from ccloss.screen import CampaignScreen, RunScreen
 
 if TYPE_CHECKING:
+    from ccloss.campaign.executors import Executor
+    from ccloss.campaign.plan import Run
     from ccloss.training import Watcher
-
-T = TypeVar("T")
 
 SHOWN = ("method", "accuracy", "rounds", "feature ratio", "attention ratio", "time")
 """Columns of a comparison that fit a terminal; the files have all."""
 
-STATUS_SECONDS = 60
-"""Between lines on how an epoch stands, where there is no terminal for a bar."""
+DataRoot = Annotated[Path | None, Parameter(env_var="CCLOSS_DATA")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Scale:
+    """Of a re-run, where it is not the paper's."""
+
+    epochs: int | None = None
+    """Passes over the training images (the paper: 300)."""
+
+    max_steps: int | None = None
+    """End after so many steps, the learning rate with them."""
+
+    train_limit: int | None = None
+    """Train on so many images, the same share of every class."""
+
+    test_limit: int | None = None
+    """Evaluate on so many images, the same share of every class."""
+
+    evaluate_every: int | None = None
+    """Epochs between evaluations; the last epoch is always evaluated."""
+
+    precision: Literal["fp32", "bf16"] | None = None
+    """Of the network; losses are always computed in fp32."""
+
+    learning_rate: float | None = None
+    """At the first step (the paper: 0.1)."""
+
+    final_learning_rate: float | None = None
+    """At the last step (the paper: 1e-5)."""
+
+    seed: int | None = None
+    """Of the first round; those of the others count up."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Resources:
+    """Where runs are done, and where their data are."""
+
+    data_root: DataRoot = None
+    """Folder with the data; without it they come from the Hugging Face Hub."""
+
+    jobs: int = 1
+    """Runs side by side on this machine; they divide its threads and GPUs."""
+
+    ray: str | None = None
+    """Address of a Ray cluster to run on, or auto; its machines see the same --out."""
+
+    cpus_per_run: float = 1
+    """Processor cores of a run on the cluster."""
+
+    gpus_per_run: float = 0
+    """GPUs of a run on the cluster; several runs share one below 1."""
+
+    workers: int | None = None
+    """Processes of a run that decode large images; by default as many as the cores allow."""
+
 
 Fields = Annotated[Experiment, Parameter(name="*")]
-DataRoot = Annotated[Path | None, Parameter(env_var="CCLOSS_DATA")]
 
 app = App(
     name="ccloss",
@@ -161,10 +214,10 @@ def compare(
     losses: str = "ce,ce+cam,cc",
     rounds: int = 3,
     out: Path = Path("runs/compare"),
-    data_root: DataRoot = None,
-    workers: int | None = None,
-) -> None:
-    """Train several losses for several rounds under one protocol: a table and figures.
+    resources: Resources = Resources(),
+    dry_run: bool = False,
+) -> int:
+    """Train several losses for several rounds under one protocol: a table, figures, a page.
 
     Runs that are on disk are not done again, and one that was cut short goes on, so the same
     command continues a comparison. --loss.OPTION goes to every loss that has the option.
@@ -177,20 +230,98 @@ def compare(
         Runs of each loss; their seeds count up from --seed.
     out
         Folder of the comparison.
-    data_root
-        Folder with the data; without it they come from the Hugging Face Hub.
-    workers
-        Processes that decode large images; by default as many as the cores allow.
+    dry_run
+        Say what would run, what is done and how long it takes; train nothing.
     """
-    from ccloss import campaign, training
+    from ccloss.campaign.plan import plan
 
-    experiments = _experiments(experiment, losses)
-    runs = campaign.plan(experiments, rounds, out)
-    watcher = _watcher()
-    dataset = training.load_data(experiment, data_root, watcher)
-    folders = campaign.run(runs, dataset, workers=workers, watcher=watcher)
+    runs = plan(_experiments(experiment, losses), rounds, out)
+    if dry_run:
+        return _print_costs(runs, resources)
+    failed = _run(runs, resources)
     if _leads():
-        _report(folders, out)
+        _print_comparison(_records(runs))
+        _write_report([run.folder for run in runs], out, figures=True)
+    return 1 if failed else 0
+
+
+@app.command
+def reproduce(
+    tables: str,
+    /,
+    *,
+    only: str = "",
+    rounds: int = ROUNDS,
+    data: str | None = None,
+    backbone: str | None = None,
+    scale: Scale = Scale(),
+    out: Path = Path("runs/paper"),
+    resources: Resources = Resources(),
+    dry_run: bool = False,
+) -> int:
+    """Run the paper's tables again: what was published beside what is measured, and a page.
+
+    Runs that are on disk are not done again, and one that was cut short goes on. Tables share the
+    runs that they have in common.
+
+    Parameters
+    ----------
+    tables
+        table1, table2, table3, table4, table5 or figure3, several with commas between, or all.
+    only
+        Cells to run, with commas between: `cifar100/resnet18/cc`, `mnist`, `*/vgg16/ce*`.
+    rounds
+        Runs of each cell; their seeds count up from --seed.
+    data
+        One data set: of the paper's, or in their place.
+    backbone
+        One backbone: of the paper's, or in their place.
+    out
+        Folder of the runs.
+    dry_run
+        Say what would run, what is done and how long it takes; train nothing.
+    """
+    from ccloss.campaign.plan import plan
+
+    chosen = _tables(tables)
+    fields = {name: value for name, value in vars(scale).items() if value is not None}
+    everything = [
+        cell for table in chosen for cell in table.cells(data=data, backbone=backbone, **fields)
+    ]
+    cells = select(everything, only)
+    for cell in cells:
+        _check_loss(cell.experiment.loss_name, cell.experiment.loss_options)
+    runs = plan([cell.experiment for cell in cells], rounds, out)
+    if dry_run:
+        return _print_costs(runs, resources)
+    failed = _run(runs, resources)
+    if _leads():
+        _print_reproduction(_records(runs), chosen)
+        _write_report(find_runs(out), out, figures=False)
+    return 1 if failed else 0
+
+
+@app.command
+def report(
+    folder: Path = Path("runs"), /, *, out: Path | None = None, figures: bool = False
+) -> None:
+    """Write the page of the runs in a folder, and their tables as Markdown, LaTeX and CSV.
+
+    Parameters
+    ----------
+    folder
+        Where the runs are, at any depth.
+    out
+        Where the report goes; by default beside the runs.
+    figures
+        Draw figures (PNG and SVG) as well, where the runs have kept their test images.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give one with runs in it")
+    runs = find_runs(folder)
+    if not runs:
+        raise InputError(f"{folder} holds no runs; make some with `ccloss compare`")
+    _write_report(runs, out or folder, figures)
 
 
 @app.command
@@ -284,12 +415,92 @@ def _check_loss(name: str, options: Mapping[str, Any]) -> None:
     make_loss(name, options, num_classes=1, features=1)
 
 
-def _report(folders: Sequence[RunFolder], out: Path) -> None:
-    from ccloss.report import figures, page, tables
+def _tables(names: str) -> list[PaperTable]:
+    if names == "all":
+        return list(TABLES.values())
+    for name in names.split(","):
+        if name not in TABLES:
+            near = did_you_mean(name, TABLES)
+            raise InputError(f"tables must be of {', '.join(TABLES)}, or all, got {name!r}{near}")
+    return [TABLES[name] for name in dict.fromkeys(names.split(","))]
 
-    records = [folder.read_record() for folder in folders]
-    rows, caption = tables.comparison(records), tables.describe(records)
-    headers, cells = tables.cells(rows)
+
+def _run(runs: "Sequence[Run]", resources: Resources) -> bool:
+    """Does the runs; whether any has failed."""
+    from ccloss.campaign.cost import estimate
+    from ccloss.campaign.loop import run
+    from ccloss.campaign.plan import check_own
+
+    for each in runs:
+        check_own(each)
+    with _executor(resources) as executor:
+        costs = estimate(runs, resources.data_root)
+        console = Console(stderr=True, quiet=not _leads())
+        with CampaignScreen(runs, costs, executor.slots, console) as screen:
+            failures = run(
+                runs,
+                executor,
+                data_root=resources.data_root and resources.data_root.resolve(),
+                workers=resources.workers,
+                watcher=_watcher() if executor.slots == 1 else None,
+                observer=screen,
+            )
+    for failure in failures:
+        print(f"failed: {failure.run.folder.path}: {_one_line(failure.error)}", file=sys.stderr)
+    return bool(failures)
+
+
+def _executor(resources: Resources) -> "AbstractContextManager[Executor]":
+    from ccloss.campaign import executors
+
+    if resources.ray is not None:
+        if resources.jobs != 1:
+            raise InputError("jobs is for this machine, and ray for a cluster; give one of them")
+        return executors.cluster(resources.ray, resources.cpus_per_run, resources.gpus_per_run)
+    if resources.jobs == 1:
+        return nullcontext(executors.Here())
+    return executors.processes(resources.jobs)
+
+
+def _print_costs(runs: "Sequence[Run]", resources: Resources) -> int:
+    """What would run, cell after cell, what of it is done, and what is left."""
+    from ccloss.campaign.cost import estimate
+    from ccloss.campaign.plan import check_own
+    from ccloss.training import duration
+
+    for each in runs:
+        check_own(each)
+    costs = estimate(runs, resources.data_root)
+    cells: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        cells.setdefault(run.cell, []).append(place)
+    table = Table("cell", "rounds", "done", "steps a round", "steps left", "time left")
+    for name, places in cells.items():
+        own = [costs[place] for place in places]
+        table.add_row(
+            name,
+            str(len(own)),
+            str(sum(runs[place].folder.finished for place in places)),
+            f"{own[0].steps:,}",
+            f"{sum(cost.steps_left for cost in own):,}",
+            duration(sum(cost.seconds_left for cost in own)),
+        )
+    Console().print(table)
+    left = sum(cost.seconds_left for cost in costs)
+    print(
+        f"{sum(cost.steps_left for cost in costs):,} steps, about {duration(left)} on this "
+        "machine, one run at a time. The time of a step is that of finished runs of the same "
+        "network and batch, or of a few steps on random images just now."
+    )
+    return 0
+
+
+def _print_comparison(records: "Sequence[Record]") -> None:
+    from ccloss.report import tables
+
+    if not records:
+        return
+    headers, cells = tables.cells(tables.comparison(records))
     shown = [place for place, header in enumerate(headers) if header.startswith(SHOWN)]
     table = Table()
     for place in shown:
@@ -297,9 +508,38 @@ def _report(folders: Sequence[RunFolder], out: Path) -> None:
     for row in cells:
         table.add_row(*(row[place].replace(" ", "\N{NO-BREAK SPACE}") for place in shown))
     Console().print(table)
-    print(f"{caption} More columns are in the files.")
-    drawn = figures.draw_all(folders, out)
-    for path in [*tables.write(rows, out, caption), *drawn, page.write(records, drawn, out)]:
+    print(f"{tables.describe(records)} More columns are in the files.")
+
+
+def _records(runs: "Sequence[Run]") -> list[Record]:
+    return [run.folder.read_record() for run in runs if run.folder.finished]
+
+
+def _print_reproduction(records: Sequence[Record], tables: Sequence[PaperTable]) -> None:
+    """Published beside measured, and the verdicts on what the paper claims of it."""
+    from ccloss.report import claims, reproduction
+
+    console = Console()
+    for grid in reproduction.grids(records):
+        if grid.table not in tables:
+            continue
+        headers, lines = reproduction.texts(grid)
+        table = Table(*(" ".join(filter(None, header)) for header in headers))
+        for line in lines:
+            table.add_row(*(text.text + text.mark for text in line))
+        console.print(table)
+        print(reproduction.caption(grid))
+    verdicts = Table("the paper says", "verdict")
+    for verdict in claims.judge(records):
+        if verdict.claim.table in tables:
+            verdicts.add_row(verdict.claim.statement, verdict.verdict)
+    console.print(verdicts)
+
+
+def _write_report(runs: Sequence[RunFolder], out: Path, figures: bool) -> None:
+    from ccloss.report import files
+
+    for path in files.write(runs, out, figures):
         print(path)
 
 
@@ -322,54 +562,10 @@ def _print_evaluation(method: str, evaluation: dict[str, Any]) -> None:
     Console().print(table)
 
 
-class _Screen:
-    """Shows how a run goes: a live bar on a terminal, a line an epoch elsewhere."""
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self.progress: Progress | None = None
-        self.said = time.monotonic()
-
-    def track(self, iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
-        if not self.console.is_terminal:
-            yield from iterable
-            return
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[status]}", markup=False),
-            console=self.console,
-            transient=True,
-        ) as self.progress:
-            task = self.progress.add_task(description, total=total, status="")
-            for item in iterable:
-                yield item
-                self.progress.advance(task)
-
-    def status(self, text: str) -> None:
-        if self.progress is not None:
-            for task in self.progress.task_ids:
-                self.progress.update(task, status=text)
-        elif time.monotonic() - self.said > STATUS_SECONDS:
-            self._say(text)
-
-    def epoch(self, text: str) -> None:
-        self._say(text)
-
-    def warn(self, text: str) -> None:
-        self._say(f"warning: {text}")
-
-    def _say(self, text: str) -> None:
-        self.said = time.monotonic()
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
 def _watcher() -> "Watcher":
     """The screen for the process that leads, silence for the others."""
     if _leads():
-        return _Screen()
+        return RunScreen()
     from ccloss.training import Silent
 
     return Silent()

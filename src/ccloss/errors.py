@@ -12,6 +12,10 @@ class InputError(ValueError):
     """
 
 
+class BusyError(InputError):
+    """Another process holds the run folder."""
+
+
 class DivergenceError(RuntimeError):
     """Training has come to a loss that is not finite; one line with the step, terms, and advice."""
 

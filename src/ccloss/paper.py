@@ -6,7 +6,7 @@ a row is a loss, a batch size or a lambda, a column a data set with a backbone, 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
@@ -129,28 +129,25 @@ class Table:
     def cells(
         self,
         *,
-        only: str = "",
         data: str | None = None,
         backbone: str | None = None,
         **scale: Any,
     ) -> list[Cell]:
-        """Every cell, column after column, or those that are asked for.
+        """Every cell, column after column.
 
         Args:
-            only: patterns with commas between, as ``cifar100/resnet18/cc``, ``mnist`` or
-                ``*/vgg16/ce*``; a pattern may leave out its last parts.
             data: in the place of the table's data sets; of its own ones, those columns alone.
             backbone: likewise.
             scale: fields of the experiment that stand for every cell; ``None`` leaves one alone.
 
         Raises:
-            InputError: a pattern selects nothing, or a field is what the table varies.
+            InputError: a field is what the table varies.
         """
         scale = {name: value for name, value in scale.items() if value is not None}
         for name in scale:
             if name in self.varies:
                 raise InputError(f"{name} is what {self.name} varies; leave it out, or use --only")
-        cells = [
+        return [
             Cell(
                 row,
                 column,
@@ -160,7 +157,6 @@ class Table:
             for column in self._columns(data, backbone)
             for row in self.rows
         ]
-        return _select(cells, only)
 
     def match(self, experiment: Fields) -> Match | None:
         """Where the run of an experiment, with its fields resolved, stands in this table."""
@@ -197,11 +193,21 @@ def _usual_column(data: str, backbone: str | None) -> Column:
     return Column(data, str(Experiment(data=data, backbone=backbone).resolve().backbone))
 
 
-def _select(cells: list[Cell], only: str) -> list[Cell]:
+def select(cells: Sequence[Cell], only: str) -> list[Cell]:
+    """The cells that are asked for.
+
+    Args:
+        cells: of one table or several.
+        only: patterns with commas between, as ``cifar100/resnet18/cc``, ``mnist`` or
+            ``*/vgg16/ce*``; a pattern may leave out its last parts. Empty: all of them.
+
+    Raises:
+        InputError: a pattern selects nothing.
+    """
     patterns = [pattern.strip() for pattern in only.split(",") if pattern.strip()]
     for pattern in patterns:
         if not any(_matches(cell, pattern) for cell in cells):
-            names = [cell.name for cell in cells]
+            names = list(dict.fromkeys(cell.name for cell in cells))
             raise InputError(
                 f"only names {pattern!r}, which is no cell here{did_you_mean(pattern, names)}; "
                 f"the cells are {', '.join(names)}"

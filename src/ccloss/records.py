@@ -9,6 +9,7 @@ A run's folder holds::
     model.safetensors          the trained weights
     test_sample.safetensors    features and attention of some test images, for the figures
     record.json                what came out; written last, so that its presence means *finished*
+    failure.json               why a campaign could not finish it, until it can
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -27,7 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ccloss.errors import InputError
+from ccloss.errors import BusyError, InputError
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class RunFolder:
         self.model = self.path / "model.safetensors"
         self.test_sample = self.path / "test_sample.safetensors"
         self.record = self.path / "record.json"
+        self.failure = self.path / "failure.json"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -181,7 +184,7 @@ class RunFolder:
         """Holds the folder for this process; it is created if it does not exist.
 
         Raises:
-            InputError: another process holds it.
+            BusyError: another process holds it.
             OSError: it cannot be written to.
         """
         from filelock import FileLock, Timeout
@@ -191,7 +194,7 @@ class RunFolder:
         try:
             lock.acquire()
         except Timeout:
-            raise InputError(
+            raise BusyError(
                 f"run folder {self.path} is in use by another process; "
                 "wait for it to end or choose another --out"
             ) from None
@@ -228,6 +231,10 @@ class RunFolder:
                 f"{self.record} is not a record of this version ({error}); train the run again"
             ) from None
 
+    def read_failure(self) -> dict[str, Any]:
+        """Why the run could not be finished: ``error``, ``traceback``, ``provenance``."""
+        return dict(_read_json(self.failure, "a failed run"))
+
     def read_test_sample(self) -> TestSample:
         """Features and attention of some test images."""
         from safetensors import SafetensorError
@@ -248,6 +255,16 @@ class RunFolder:
     def write_record(self, record: Record) -> None:
         """Ends the run."""
         write_atomically(self.record, _to_json(asdict(record)))
+
+    def write_failure(self, error: BaseException) -> None:
+        """Says why the run could not be finished."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        failure = {
+            "error": str(error) or type(error).__name__,
+            "traceback": "".join(traceback.format_exception(error)),
+            "provenance": provenance(device="unknown"),
+        }
+        write_atomically(self.failure, _to_json(failure))
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Adds the line of one more epoch."""
@@ -270,8 +287,12 @@ class RunFolder:
 
 
 def find_runs(root: Path) -> list[RunFolder]:
-    """Every finished run under ``root``, in the order of its path."""
-    return [RunFolder(record.parent) for record in sorted(root.rglob("record.json"))]
+    """Every run under ``root``, finished or not, in the order of its path."""
+    marks = ("experiment.json", "record.json", "failure.json")
+    return [
+        RunFolder(path)
+        for path in sorted({mark.parent for name in marks for mark in root.rglob(name)})
+    ]
 
 
 def write_atomically(path: Path, content: bytes) -> None:

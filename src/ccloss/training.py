@@ -41,6 +41,15 @@ THUMBNAIL_SIZE = 32
 
 EVALUATION_BATCH = 128
 
+PROBED_PIXELS = 32 * 32 * 32
+"""A step is timed on as many images as have so many pixels: a batch of 32 at 32 px."""
+
+PROBED_STEPS = 20
+"""So many steps at most, the quickest of which counts ..."""
+
+PROBED_SECONDS = 1.0
+"""... and so long."""
+
 
 class Watcher(Protocol):
     """Who is told how a run goes."""
@@ -176,6 +185,36 @@ def load_model(folder: RunFolder) -> Classifier:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder.model} cannot be read ({reason}); train the run again") from None
     return model
+
+
+def seconds_per_step(experiment: Experiment, classes: int) -> float:
+    """Wall time of a training step on this device, from a few steps on random images.
+
+    Large images are measured on a part of the batch.
+
+    Args:
+        experiment: its ``channels`` must be known.
+        classes: number of classes.
+    """
+    experiment = experiment.resolve()
+    size, batch = _known(experiment.image_size), _known(experiment.batch_size)
+    part = min(batch, max(2, PROBED_PIXELS // size**2))
+    device = _accelerator(experiment).device
+    model = _build_model(experiment, classes, pretrained=False).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, fused=True)
+    images = torch.rand(part, model.in_channels, size, size, device=device)
+    labels = torch.arange(part, device=device) % classes
+    times: list[float] = []
+    while len(times) < 2 or (sum(times) < PROBED_SECONDS and len(times) < PROBED_STEPS):
+        started = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
+            output = model(images.to(memory_format=torch.channels_last))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(output.logits.float(), labels).backward()
+        optimizer.step()
+        float(output.logits.detach().sum())  # waits for the device
+        times.append(time.perf_counter() - started)
+    return min(times) * batch / part
 
 
 def learning_rate(step: int, total: int, first: float, last: float) -> float:
@@ -445,7 +484,7 @@ class _Meter:
         left = self.run.total_steps - self.first_step - self.looked
         self.run.watcher.status(
             f"{_terms_text(terms)}  train {100 * self.correct.item() / share:.2f} %  "
-            f"{images / seconds:.0f} images/s  {_duration(seconds / self.looked * left)} left"
+            f"{images / seconds:.0f} images/s  {duration(seconds / self.looked * left)} left"
         )
 
     def line(self) -> dict[str, Any]:
@@ -717,10 +756,13 @@ def _terms_text(terms: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.4g}" for name, value in terms.items())
 
 
-def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds, the leading two of them."""
+def duration(seconds: float) -> str:
+    """In the two units that matter: ``3 d 4 h``, ``2 h 05 min``, ``3 min 20 s``, ``12 s``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

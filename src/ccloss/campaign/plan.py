@@ -1,0 +1,106 @@
+"""What is to be done: experiments x rounds, each with its place on disk."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccloss.errors import InputError
+from ccloss.experiment import Experiment, differences
+from ccloss.records import RunFolder
+
+_NAMED = ("batch_size", "hidden_features")
+"""Fields that, where they are not usual, are part of a folder's name beside the method."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One round of one experiment, and its place on disk."""
+
+    experiment: Experiment
+    folder: RunFolder
+    round: int
+
+    @property
+    def cell(self) -> str:
+        """What all its rounds share, for people: ``digits/convnet cc``."""
+        settled = self.experiment.resolve()
+        return f"{settled.data}/{settled.backbone} {_variant(self.experiment)}"
+
+    @property
+    def name(self) -> str:
+        """For people: ``digits/convnet cc, round 2``."""
+        return f"{self.cell}, round {self.round}"
+
+
+def plan(experiments: Sequence[Experiment], rounds: int, out: Path) -> list[Run]:
+    """Every round of every experiment. Rounds differ in the seed alone, which counts up.
+
+    All experiments have their first round before any has its second, so that a campaign cut short
+    can still be compared. A run's place follows from its experiment, so that two campaigns, or two
+    tables of the paper, share the runs that they share.
+
+    Raises:
+        InputError: no rounds, or two experiments that would have one place.
+    """
+    if rounds < 1:
+        raise InputError(f"rounds must be 1 or more, got {rounds}")
+    places: dict[Path, Experiment] = {}
+    for experiment in experiments:
+        place = out / _place(experiment)
+        known = places.setdefault(place, experiment)
+        if known.resolve() != experiment.resolve():
+            changed = differences(known.resolve().to_dict(), experiment.resolve().to_dict())
+            raise InputError(f"two experiments would share {place} ({changed}); run them apart")
+    return [
+        Run(
+            dataclasses.replace(experiment, seed=experiment.seed + number - 1),
+            RunFolder(place / f"round-{number}"),
+            number,
+        )
+        for number in range(1, rounds + 1)
+        for place, experiment in places.items()
+    ]
+
+
+def check_own(run: Run) -> None:
+    """What is on disk must be what is asked for: runs of one campaign answer one question.
+
+    Raises:
+        InputError: the folder holds another experiment's run, or files that are no run's.
+    """
+    if not run.folder.started:
+        run.folder.check_free()
+        return
+    held, wanted = run.folder.read_experiment(), run.experiment.resolve().to_dict()
+    if wanted["channels"] is None:  # what the images have, which are not looked at here
+        wanted["channels"] = held.get("channels")
+    changed = differences(held, wanted)
+    if changed:
+        raise InputError(
+            f"{run.folder.path} holds a run of another experiment ({changed}); "
+            "choose another --out, or ask for the same"
+        )
+
+
+def _place(experiment: Experiment) -> Path:
+    settled = experiment.resolve()
+    return Path(_slug(settled.data), _slug(str(settled.backbone)), _slug(_variant(experiment)))
+
+
+def _variant(experiment: Experiment) -> str:
+    """The method, and what else sets it apart from the usual run of its data set."""
+    settled = experiment.resolve()
+    usual = Experiment(data=experiment.data, backbone=experiment.backbone).resolve()
+    parts = [
+        f"{name}={getattr(settled, name)}"
+        for name in _NAMED
+        if getattr(settled, name) != getattr(usual, name)
+    ]
+    return " ".join([experiment.method, *parts])
+
+
+def _slug(name: str) -> str:
+    """A name as a folder's."""
+    return re.sub(r"[^\w.+=-]+", "-", name)
