@@ -209,8 +209,8 @@ def select(cells: Sequence[Cell], only: str) -> list[Cell]:
         if not any(_matches(cell, pattern) for cell in cells):
             names = list(dict.fromkeys(cell.name for cell in cells))
             raise InputError(
-                f"only names {pattern!r}, which is no cell here{did_you_mean(pattern, names)}; "
-                f"the cells are {', '.join(names)}"
+                f"only names {pattern!r}, which is none of the cells {', '.join(names)}"
+                f"{did_you_mean(pattern, names)}"
             )
     return [cell for cell in cells if not patterns or any(_matches(cell, p) for p in patterns)]
 

@@ -14,7 +14,6 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast, gather_object
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import center_crop, resize
 
 from ccloss.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ccloss.data.images import ImageSet, MemoryImages, fingerprint, statistics, untracked
@@ -622,6 +621,8 @@ def _thumbnails(images: ImageSet, places: Tensor) -> Tensor:
 
 
 def _thumbnail(image: Tensor) -> Tensor:
+    from torchvision.transforms.v2.functional import center_crop, resize  # it sets the environment
+
     if max(image.shape[1:]) > THUMBNAIL_SIZE:
         square = center_crop(image, [min(image.shape[1:])] * 2)
         image = resize(square, [THUMBNAIL_SIZE] * 2, antialias=True)

@@ -7,6 +7,7 @@ as the future's exception; what went wrong inside a run is the job's to tell.
 import contextlib
 import multiprocessing
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
@@ -18,6 +19,9 @@ import torch
 from ccloss.errors import InputError
 
 T = TypeVar("T")
+
+_ANSWER_SECONDS = 5.0
+"""That the head of a cluster has to answer in."""
 
 _LOOK_SECONDS = 0.5
 """Between looks of a worker at whether it is still wanted."""
@@ -89,10 +93,14 @@ class Cluster:
 
     def __init__(self, address: str, cpus: float, gpus: float) -> None:
         ray = _import_ray()
+        _check_answers(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except ConnectionError as error:
-            raise InputError(f"ray names {address!r}, where no cluster answers ({error})") from None
+            raise InputError(
+                f"ray names {address!r}, where no cluster is ({error}); start one with "
+                "`ray start --head`, or give its address"
+            ) from None
         # Retries are the campaign's: it alone knows which runs another has taken.
         self.call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_call)
         self.slots = _slots(ray.cluster_resources(), cpus, gpus)
@@ -189,6 +197,20 @@ def _import_ray() -> Any:
             "ray is not installed, and --ray needs it; pip install 'ccloss[ray]'"
         ) from None
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Looks whether anything listens at an address: Ray itself would try for eight minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon:  # a name such as auto, which Ray looks up
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"ray names {address!r}, where no cluster answers ({error}); start one with "
+            "`ray start --head`, or give its address"
+        ) from None
 
 
 def _slots(resources: dict[str, float], cpus: float, gpus: float) -> int:

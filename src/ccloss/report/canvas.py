@@ -42,6 +42,33 @@ _CLASS_COLOURS = (
     *("#AA4499", "#999933", "#44AA99", "#882255", "#444444"),
 )
 
+# The same hues, light enough for a dark page.
+_METHOD_COLOURS_ON_DARK = (
+    *("#5AA9E6", "#FF8C5A", "#2FC79A", "#E7A3CC", "#F2B632", "#A5DBFF", "#F2F2F2"),
+)
+_CLASS_COLOURS_ON_DARK = (
+    *("#8C7FE8", "#E8D98A", "#E88996", "#9ADCF5", "#3FB56B"),
+    *("#D07FD0", "#C2C25A", "#5FD0C0", "#D9639F", "#BBBBBB"),
+)
+
+
+def palette() -> dict[str, list[str]]:
+    """Colours of methods in their order, on a light and on a dark page."""
+    return {"light": list(_METHOD_COLOURS), "dark": list(_METHOD_COLOURS_ON_DARK)}
+
+
+def class_palette(classes: int) -> dict[str, list[str]]:
+    """Colours of classes in label order, on a light and on a dark page."""
+    if classes <= len(_CLASS_COLOURS):
+        return {
+            "light": list(_CLASS_COLOURS[:classes]),
+            "dark": list(_CLASS_COLOURS_ON_DARK[:classes]),
+        }
+    from matplotlib.colors import to_hex
+
+    colours = [to_hex(colour) for colour in class_colours(classes)]
+    return {"light": colours, "dark": colours}
+
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:

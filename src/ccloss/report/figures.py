@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ccloss.errors import InputError
 from ccloss.records import Record, RunFolder, TestSample
-from ccloss.report import canvas
+from ccloss.report import canvas, samples
 from ccloss.report.folder import make_folder
 from ccloss.report.geometry import (
     RAW,
@@ -87,29 +86,10 @@ def _load(runs: Sequence[RunFolder]) -> list[_Method]:
     methods = []
     for place, (name, rounds) in enumerate(rounds_by_method(records).items()):
         first = folders[name, rounds[0].seed]
-        sample = first.read_test_sample()
-        _check(sample, rounds[0], first.test_sample)
+        sample = samples.read(first, rounds[0])
         metrics = [folders[name, record.seed].read_metrics() for record in rounds]
         methods.append(_Method(name, canvas.method_line(place), rounds[0], sample, metrics))
     return methods
-
-
-def _check(sample: TestSample, record: Record, path: Path) -> None:
-    """A sample must hold finite vectors, one an image, and labels of the record's classes."""
-    vectors = [array for array in (sample.features, sample.attention) if array is not None]
-    labels, classes = sample.labels, len(record.classes)
-    sound = (
-        len(labels) > 0
-        and all(array.ndim == 2 and len(array) == len(labels) for array in vectors)
-        and all(array.shape[1] > 0 and np.isfinite(array).all() for array in vectors)
-        and 0 <= labels.min() <= labels.max() < classes
-    )
-    if not sound:
-        shapes = ", ".join(str(array.shape) for array in vectors)
-        raise InputError(
-            f"{path} does not hold finite vectors of labelled images ({shapes} for {labels.shape} "
-            f"labels of {classes} classes); train the run again"
-        )
 
 
 def _features(methods: Sequence[_Method]) -> "Figure":

@@ -12,18 +12,22 @@ _FEWEST_FOR_TSNE = 10
 """Below this t-SNE has no neighbourhoods to keep."""
 
 
-def plane(features: Floats) -> tuple[Floats, str]:
+def plane(features: Floats, *, tsne: bool = True) -> tuple[Floats, str]:
     """Places (n, D) features in the plane: (n, 2) points and how they were found.
 
     Two features are shown as they are; more of them by t-SNE with a fixed seed, or by principal
     components where t-SNE is undefined: few points, or points that all coincide.
+
+    Args:
+        features: (n, D).
+        tsne: whether t-SNE may be used, which takes a second a few hundred points.
     """
     count, width = features.shape
     if width == 2:
         return features, RAW
     centred = features - features.mean(axis=0, dtype=np.float64)
     spread = np.abs(centred).max()
-    if width < 2 or count < _FEWEST_FOR_TSNE or spread == 0:
+    if not tsne or width < 2 or count < _FEWEST_FOR_TSNE or spread == 0:
         return _principal_components(centred), "placed by principal components"
     return _tsne(centred / spread), "placed by t-SNE (near means similar, far means little)"
 

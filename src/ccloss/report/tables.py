@@ -11,9 +11,21 @@ from typing import Any
 from ccloss.records import Record, write_atomically
 from ccloss.report.folder import make_folder
 from ccloss.report.protocol import rounds_by_method
-from ccloss.stats import AccuracyMargin, accuracy_margin
+from ccloss.stats import AccuracyMargin, Interval, accuracy_margin, holm, paired_test
 
 _UNDEFINED = "–"
+
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "–": "--",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,23 @@ class Row:
         return self.accuracy.rounds
 
 
+@dataclass(frozen=True)
+class Difference:
+    """A method against the first one, over the seeds that both have.
+
+    Attributes:
+        rounds: number of those seeds, two or more.
+        mean: of method minus first method, in percentage points.
+        interval: its 95 % bootstrap interval.
+        p: two-sided, of the paired t-test, adjusted over the table's methods (Holm).
+    """
+
+    rounds: int
+    mean: float
+    interval: Interval
+    p: float
+
+
 def comparison(records: Sequence[Record]) -> list[Row]:
     """One row a method, in the order first met.
 
@@ -59,6 +88,26 @@ def comparison(records: Sequence[Record]) -> list[Row]:
             more than the loss, its options, attention and seed, or one method has a seed twice.
     """
     return [_row(method, rounds) for method, rounds in rounds_by_method(records).items()]
+
+
+def differences(records: Sequence[Record]) -> dict[str, Difference]:
+    """Each method against the first; those that share fewer than two seeds with it have none.
+
+    Raises:
+        InputError: the records cannot be compared, as in `comparison`.
+    """
+    (_, first), *others = rounds_by_method(records).items()
+    before = {record.seed: record.accuracy for record in first}
+    tests = {}
+    for method, rounds in others:
+        pairs = [(each.accuracy, before[each.seed]) for each in rounds if each.seed in before]
+        if len(pairs) > 1:
+            tests[method] = paired_test(*zip(*pairs, strict=True))
+    adjusted = holm([test.p_value for test in tests.values()])
+    return {
+        method: Difference(test.rounds[0], test.difference, test.interval, p)
+        for (method, test), p in zip(tests.items(), adjusted, strict=True)
+    }
 
 
 def describe(records: Sequence[Record]) -> str:
@@ -135,6 +184,27 @@ def to_markdown(rows: Sequence[Row], caption: str) -> str:
     )
 
 
+def to_latex(rows: Sequence[Row], caption: str) -> str:
+    """A table of the booktabs package with its caption."""
+    headers, body = cells(rows)
+    lines = [" & ".join(map(_latex, line)) + r" \\" for line in (headers, *body)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_latex(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(headers) - 1)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
 def to_csv(rows: Sequence[Row]) -> str:
     """One line a method, numbers in full precision; an undefined number is empty."""
     lines = [_plain(row) for row in rows]
@@ -146,13 +216,17 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def write(rows: Sequence[Row], folder: Path, caption: str) -> list[Path]:
-    """Writes ``comparison.md`` and ``comparison.csv``, and returns their paths.
+    """Writes ``comparison.md``, ``.csv`` and ``.tex``, and returns their paths.
 
     Raises:
         InputError: a file stands where the folder should be.
     """
     make_folder(folder)
-    texts = {"comparison.md": to_markdown(rows, caption), "comparison.csv": to_csv(rows)}
+    texts = {
+        "comparison.md": to_markdown(rows, caption),
+        "comparison.csv": to_csv(rows),
+        "comparison.tex": to_latex(rows, caption),
+    }
     for name, text in texts.items():
         write_atomically(folder / name, text.encode())
     return [folder / name for name in texts]
@@ -211,6 +285,11 @@ def _fixed(value: float | None, digits: int) -> str:
 
 def _escape(cell: str) -> str:
     return " ".join(cell.split()).replace("|", "\\|")
+
+
+def _latex(text: str) -> str:
+    """Text with nothing in it that LaTeX would take for a command."""
+    return " ".join("".join(_LATEX.get(letter, letter) for letter in text).split())
 
 
 def _pad(line: Sequence[str], widths: Sequence[int]) -> str:
