@@ -51,7 +51,7 @@ def test_help_and_version_answer_without_torch() -> None:
     code += "assert 'torch' not in sys.modules, 'torch'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(word in done.stdout for word in ("train", "evaluate", "compare", "data"))
+    assert all(word in done.stdout for word in ("train", "compare", "reproduce", "report"))
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,22 +115,22 @@ def test_compare_makes_table_figures_and_page(
     assert main([*command, "2"]) == 0
     shown = capsys.readouterr().out
     listed = [Path(line) for line in shown.splitlines() if line.startswith("both/")]
-    assert {path.name for path in listed} == {
-        "comparison.md",
-        "comparison.csv",
-        "features.png",
-        "attention_distances.png",
-        "attention_channels.png",
-        "curves.png",
-        "index.html",
-    }
+    names = {str(path.relative_to("both")) for path in listed}
+    pictures = ("features", "attention_distances", "attention_channels", "curves")
+    assert {f"figures/{name}.png" for name in pictures} <= names
+    assert {f"tables/comparison.{ending}" for ending in ("csv", "md", "tex")} <= names
+    assert {"tables/claims.md", "tables/claims.csv"} <= names
+    assert any(name.startswith("tables/table1") for name in names)
+    assert listed[-1].name == "index.html"
     assert all(path.stat().st_size for path in listed)
     assert all(path.with_suffix(".svg").exists() for path in listed if path.suffix == ".png")
 
-    with (tmp_path / "both" / "comparison.csv").open() as file:
+    with (tmp_path / "both" / "tables" / "comparison.csv").open() as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     for method, row in rows.items():
-        rounds = [RunFolder(f"both/{method}/round-{n}").read_record() for n in (1, 2)]
+        rounds = [
+            RunFolder(f"both/digits/convnet/{method}/round-{n}").read_record() for n in (1, 2)
+        ]
         accuracies = [record.accuracy for record in rounds]
         mean = sum(accuracies) / 2
         assert float(row["accuracy_mean"]) == pytest.approx(mean)
@@ -139,11 +139,11 @@ def test_compare_makes_table_figures_and_page(
     assert rows["ce"]["attention_ratio"] == ""
 
     # The same command does nothing twice, and a longer one only what is missing.
-    before = content(tmp_path / "both" / "cc")
+    before = content(tmp_path / "both" / "digits" / "convnet" / "cc")
     assert main([*command, "3"]) == 0
-    after = content(tmp_path / "both" / "cc")
+    after = content(tmp_path / "both" / "digits" / "convnet" / "cc")
     assert {name: after[name] for name in before} == before
-    assert RunFolder("both/cc/round-3").finished
+    assert RunFolder("both/digits/convnet/cc/round-3").finished
 
     # Another protocol does not mix with it.
     assert main([*command, "2", "--learning-rate", "0.05"]) == 2
@@ -151,11 +151,77 @@ def test_compare_makes_table_figures_and_page(
     assert "learning_rate: 0.1 before, 0.05 now" in told
 
 
+def test_reproduce_runs_a_table_of_the_paper_and_reports_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["reproduce", "table4", *SMALL, "--rounds", "2", "--seed", "3", "--out", "paper"]
+    assert main([*command, "--only", "*/ce,*/cc", "--dry-run"]) == 0
+    planned = " ".join(capsys.readouterr().out.split())
+    assert "digits/convnet ce" in planned
+    assert "ce+cam" not in planned
+    assert "32 steps" in planned  # two cells, two rounds, two epochs of four
+    assert not Path("paper").exists()
+
+    assert main([*command, "--only", "*/ce,*/cc"]) == 0
+    told = capsys.readouterr()
+    assert "[4/4] digits/convnet cc, round 2" in told.err
+    assert "Measured at 2 epochs instead of 20" in " ".join(told.out.split())
+    assert "Table 1" not in told.out
+    seeds = [RunFolder(f"paper/digits/convnet/ce/round-{n}").read_record().seed for n in (1, 2)]
+    assert seeds == [3, 4]
+
+    # Another table takes over what it shares, and the folder's page has both.
+    kept = content(tmp_path / "paper" / "digits")
+    assert main(["reproduce", "table5", *command[2:], "--only", "*/lambda=[01]"]) == 0
+    after = content(tmp_path / "paper" / "digits")
+    assert {name: after[name] for name in kept} == kept
+    assert {Path(name).parts[1] for name in after} == {"ce", "cc", "cc-weight=0"}
+    assert "[4/4]" in capsys.readouterr().err
+    page = Path("paper/index.html").read_text()
+    assert "Table 4" in page
+    assert "Table 5" in page
+
+    assert main([*command, "--only", "*/ce,*/cc", "--dry-run"]) == 0
+    assert "0 steps, about 0 s" in " ".join(capsys.readouterr().out.split())
+
+
+def test_reproduce_goes_on_after_a_run_that_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # MC-Loss needs as many channels as classes; the convnet has fewer than these.
+    write_images(tmp_path / "many", {f"class-{n:03}": 2 for n in range(140)}, size=8)
+    command = ["reproduce", "table1", "--data", "folder:many", "--backbone", "convnet"]
+    command += ["--only", "*/mc,*/ce", "--rounds", "1", "--epochs", "1", "--out", "paper"]
+    assert main(command) == 1
+    told = capsys.readouterr()
+    assert "failed: paper/folder-many/convnet/mc/round-1: " in told.err
+    assert "Traceback" not in told.err
+    failed = RunFolder("paper/folder-many/convnet/mc/round-1")
+    assert "channels" in failed.read_failure()["error"]
+    assert RunFolder("paper/folder-many/convnet/ce/round-1").finished
+    assert failed.read_failure()["error"].split(";")[0] in Path("paper/index.html").read_text()
+
+
+def test_report_of_runs_that_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for loss in ("ce", "cc"):
+        assert main(["train", *SMALL, "--loss", loss, "--out", f"mine/{loss}"]) == 0
+    before = content(tmp_path / "mine")
+    capsys.readouterr()
+    assert main(["report", "mine", "--out", "there", "--figures"]) == 0
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert Path("there/index.html") in written
+    assert Path("there/figures/features.png") in written
+    assert all(path.stat().st_size for path in written)
+    assert content(tmp_path / "mine") == before
+
+
 def test_compare_gives_an_option_to_the_losses_that_have_it(tmp_path: Path) -> None:
     command = ["compare", *SMALL, "--losses", "ce,cc", "--rounds", "1", "--loss.weight", "2"]
     assert main([*command, "--out", "both"]) == 0
-    assert RunFolder("both/ce/round-1").read_record().experiment["loss_options"] == {}
-    record = RunFolder("both/cc-weight=2/round-1").read_record()
+    assert (
+        RunFolder("both/digits/convnet/ce/round-1").read_record().experiment["loss_options"] == {}
+    )
+    record = RunFolder("both/digits/convnet/cc-weight=2/round-1").read_record()
     assert record.experiment["loss_options"] == {"weight": 2}
 
 
@@ -326,6 +392,15 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     ),
     "too few images": (["train", "--data", "mnist", "--data-root", "."], "60,000", _bad_labels),
     "evaluate nothing": (["evaluate", "run"], "not a finished run", _nothing),
+    "no table": (["reproduce", "table6"], "did you mean 'table", _nothing),
+    "no cell": (["reproduce", "table1", "--only", "mnist/vgg"], "none of the cells", _nothing),
+    "no rounds to reproduce": (["reproduce", "table1", "--rounds", "0"], "rounds must", _nothing),
+    "bad scale": (["reproduce", "table1", "--epochs", "0"], "epochs must be", _nothing),
+    "no jobs": (["compare", *SMALL, "--jobs", "0"], "jobs must be 1 or more", _nothing),
+    "jobs and ray": (["compare", *SMALL, "--jobs", "2", "--ray", "auto"], "one of them", _nothing),
+    "no cluster": (["compare", *SMALL, "--ray", "127.0.0.1:1"], "no cluster answers", _nothing),
+    "nothing to report": (["report", "."], "holds no runs", _nothing),
+    "no folder to report": (["report", "nowhere"], "not a folder", _nothing),
     "no losses": (["compare", *SMALL, "--losses", ","], "losses must name", _nothing),
     "loss twice": (["compare", *SMALL, "--losses", "cc,cc"], "twice", _nothing),
     "no rounds": (["compare", *SMALL, "--rounds", "0"], "rounds must be", _nothing),

@@ -394,6 +394,9 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     names = [name.strip() for name in losses.split(",") if name.strip()]
     if not names:
         raise InputError(f"losses must name at least one of {', '.join(LOSSES)}, got {losses!r}")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"losses name {name!r} twice; give every loss once")
     experiments = []
     for name in names:
         named = dataclasses.replace(experiment, loss=name, loss_options={})
@@ -539,7 +542,7 @@ def _print_reproduction(records: Sequence[Record], tables: Sequence[PaperTable])
 def _write_report(runs: Sequence[RunFolder], out: Path, figures: bool) -> None:
     from ccloss.report import files
 
-    for path in files.write(runs, out, figures):
+    for path in files.write(runs, out, draw=figures):
         print(path)
 
 

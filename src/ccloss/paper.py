@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 
+from pydantic import ValidationError
+
 from ccloss.errors import InputError, did_you_mean
-from ccloss.experiment import Experiment
+from ccloss.experiment import Experiment, explain
 
 ROUNDS = 5
 """Of every experiment (sec. 3.2)."""
@@ -141,7 +143,7 @@ class Table:
             scale: fields of the experiment that stand for every cell; ``None`` leaves one alone.
 
         Raises:
-            InputError: a field is what the table varies.
+            InputError: a field is what the table varies, or has no such value.
         """
         scale = {name: value for name, value in scale.items() if value is not None}
         for name in scale:
@@ -174,7 +176,11 @@ class Table:
         return None
 
     def _experiment(self, row: str, column: Column, **scale: Any) -> Experiment:
-        return Experiment(**{**column._asdict(), **self.fixed, **self.rows[row], **scale})
+        fields = {**column._asdict(), **self.fixed, **self.rows[row], **scale}
+        try:
+            return Experiment(**fields)
+        except ValidationError as error:
+            raise InputError(explain(error)) from None
 
     def _columns(self, data: str | None, backbone: str | None) -> list[Column]:
         """The table's own columns where they are meant, else new ones."""

@@ -173,6 +173,18 @@ def test_what_can_be_mended_for_all_runs_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="cifar100"):
         loop.run(runs, Here(), data_root=tmp_path / "nothing", observer=Log())
+    assert [path.name for path in tmp_path.iterdir()] == ["nothing"]
+
+
+def test_what_can_be_mended_for_some_runs_is_recorded_with_them(tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    absent = small_plan(tmp_path, rounds=1, losses="ce", data="cifar100", backbone="convnet")
+    present = small_plan(tmp_path, rounds=1, losses="ce")
+    log = Log()
+    failures = loop.run([*absent, *present], Here(), data_root=tmp_path / "nothing", observer=log)
+    assert [failure.run for failure in failures] == absent
+    assert absent[0].folder.read_failure()["error"] == failures[0].error
+    assert present[0].folder.finished
 
 
 # ---- processes -----------------------------------------------------------------------------------

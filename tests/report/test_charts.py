@@ -24,7 +24,9 @@ def test_curves_are_mean_lowest_and_highest_by_epoch(run):
     (line,) = found["ratio"]["lines"]
     assert line["epoch"] == [1, 2, 3]
     for name, expected in zip(
-        ("mean", "low", "high"), (values.mean(0), values.min(0), values.max(0))
+        ("mean", "low", "high"),
+        (values.mean(0), values.min(0), values.max(0)),
+        strict=True,
     ):
         assert line[name] == pytest.approx(expected, rel=1e-3)
     assert found["test"]["label"] == "Accuracy on the test split (%)"

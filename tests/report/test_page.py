@@ -162,8 +162,7 @@ def test_an_error_is_told_and_not_read_as_markup(run, read, tmp_path):
     begun.path.mkdir()
     begun.write_experiment({"data": "digits", "loss": "ce", "seed": 1})
     shown = read(run("cc", 1, **FEW), failed, begun)
-    assert "1 run is failed" in shown.text
-    assert "1 run is unfinished" in shown.text
+    assert "1 run failed, as listed at the end. 1 run is unfinished, as" in shown.text
     assert "</script><script>alert(1)</script>" in shown.text
     assert "Traceback" in shown.text
     assert "data digits, loss <i>cc, seed 0" in shown.text

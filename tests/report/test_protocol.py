@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ccloss.errors import InputError
-from ccloss.report.protocol import rounds_by_method
+from ccloss.report.protocol import rounds_by_method, settings
 
 
 def test_methods_in_the_order_met_and_rounds_by_seed(record):
@@ -64,3 +64,42 @@ def test_refuses_nothing():
 def test_device_may_differ(record):
     other = replace(record("cc"), provenance={"device": "cuda"})
     assert len(rounds_by_method([record("ce"), other])) == 2
+
+
+def test_settings_part_what_may_not_stand_in_one_table(record):
+    records = [
+        record("cc", 1),
+        record("cc", 1, batch_size=64),
+        record("ce", 1),
+        record("ce", 1, data="mnist"),
+        record("ce", 2, split="validation"),
+    ]
+    found = settings(records)
+    assert [len(setting.records) for setting in found] == [2, 1, 1, 1]
+    assert list(found[0].rounds) == ["ce", "cc"]  # cross-entropy first
+    assert [setting.title for setting in found] == [
+        "digits · convnet · batch size 32 · evaluation split test",
+        "digits · convnet · batch size 64 · evaluation split test",
+        "mnist · convnet",
+        "digits · convnet · batch size 32 · evaluation split validation",
+    ]
+
+
+def test_a_setting_alone_needs_no_more_than_data_and_backbone(record):
+    (setting,) = settings([record("cc", 1), record("cc", 2)])
+    assert (setting.title, setting.left_out) == ("digits · convnet", ())
+
+
+def test_what_cannot_stand_beside_the_others_is_left_out_and_told(record):
+    first, again = record("cc", 1, 90.0), record("cc", 1, 10.0)
+    other = record("cc", 2, loss_options={"weight": 9.0})
+    (setting,) = settings([first, again, other])
+    assert setting.records == (first,)
+    assert setting.left_out == (
+        "cc, seed 1: a second run of this seed",
+        "cc, seed 2: other options under one name",
+    )
+
+
+def test_no_records_make_no_settings():
+    assert settings([]) == []

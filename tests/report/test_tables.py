@@ -6,7 +6,9 @@ import re
 from dataclasses import replace
 from statistics import mean
 
+import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from ccloss.errors import InputError
 from ccloss.report import tables
@@ -118,6 +120,58 @@ def test_csv_quotes_what_it_must(record):
     assert [line["method"] for line in csv.DictReader(io.StringIO(text, newline=""))] == [name]
 
 
+def test_latex_has_a_line_a_method(records):
+    rows = tables.comparison(records)
+    headers, body = tables.cells(rows)
+    lines = tables.to_latex(rows, "A caption.").splitlines()
+    assert r"\caption{A caption.}" in lines
+    assert rf"\begin{{tabular}}{{l{'r' * (len(headers) - 1)}}}" in lines
+    inner = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
+    assert len(inner) == len(body)
+    assert all(line.count(" & ") == len(headers) - 1 for line in inner)
+    assert inner[0].startswith(r"ce & 92.00 $\pm$ 3.00 & 3 & ")
+    assert r"accuracy (\%)" in lines[lines.index(r"\toprule") + 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a_b 50% #1 {x} & $y$", r"a\_b 50\% \#1 \{x\} \& \$y\$"),
+        ("\\def|~^", r"\textbackslash{}def\textbar{}\textasciitilde{}\textasciicircum{}"),
+        ("<b>\n", r"\textless{}b\textgreater{}"),
+    ],
+)
+def test_latex_takes_no_name_for_a_command(record, name, text):
+    rows = tables.comparison([replace(record(), method=name)])
+    assert f"\n{text} & " in tables.to_latex(rows, "")
+
+
+def test_differences_are_paired_by_seed_and_adjusted(record):
+    drawn = np.random.default_rng(0).normal(90, 1, size=(3, 5))
+    records = [
+        record(method, seed, accuracy)
+        for method, values in zip(("ce", "focal", "cc"), drawn, strict=True)
+        for seed, accuracy in enumerate(values)
+    ]
+    records.append(record("cc", 9, 50.0))  # a seed that ce has not
+    found = tables.differences(records)
+    assert list(found) == ["focal", "cc"]
+    raw = [ttest_rel(drawn[row], drawn[0]).pvalue for row in (1, 2)]
+    low, high = sorted(raw)
+    adjusted = {low: min(1, 2 * low), high: max(min(1, 2 * low), high)}
+    for row, method, p in zip((1, 2), found, raw, strict=True):
+        assert found[method].mean == pytest.approx((drawn[row] - drawn[0]).mean())
+        assert found[method].p == pytest.approx(adjusted[p])
+        assert found[method].rounds == 5
+        assert found[method].interval.low <= found[method].mean <= found[method].interval.high
+
+
+def test_one_shared_seed_is_no_difference(record):
+    records = [record("ce", 1), record("ce", 2), record("cc", 2), record("cc", 3)]
+    assert tables.differences(records) == {}
+    assert tables.differences(records[:2]) == {}
+
+
 def test_caption_says_what_was_run(records):
     caption = tables.describe(records)
     for part in (
@@ -145,9 +199,10 @@ def test_write(records, tmp_path):
     rows = tables.comparison(records)
     folder = tmp_path / "new" / "report"
     paths = tables.write(rows, folder, "A caption.")
-    assert paths == [folder / "comparison.md", folder / "comparison.csv"]
+    assert paths == [folder / f"comparison.{kind}" for kind in ("md", "csv", "tex")]
     assert paths[0].read_text("utf-8") == tables.to_markdown(rows, "A caption.")
     assert paths[1].read_text("utf-8") == tables.to_csv(rows)
+    assert paths[2].read_text("utf-8") == tables.to_latex(rows, "A caption.")
     assert sorted(folder.iterdir()) == sorted(paths)
 
 

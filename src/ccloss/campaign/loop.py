@@ -42,7 +42,7 @@ class Outcome:
     Attributes:
         run: the run.
         error: why it could not be finished; empty if it is.
-        mistake: the error is one that the caller can mend.
+        mistake: the error is one that the caller can mend, and not on disk yet.
         busy: another process has the run in hand.
     """
 
@@ -92,10 +92,10 @@ def run(
         InputError: a folder holds another experiment's run; nothing has been trained. Or nothing
             can be done at all for what the caller can mend, such as data that are not there.
     """
-    for each in runs:
-        check_own(each)
+    for run in runs:
+        check_own(run)
     job = functools.partial(do, data_root=data_root, workers=workers, watcher=watcher)
-    waiting = [each for each in runs if not each.folder.finished]
+    waiting = [run for run in runs if not run.folder.finished]
     failures: list[Outcome] = []
     while waiting:
         busy = []
@@ -110,8 +110,11 @@ def run(
         if busy:
             observer.waiting(busy)
             time.sleep(BUSY_SECONDS)
-    if len(failures) == len(runs) and all(each.mistake for each in failures):
-        raise InputError(failures[0].error)
+    mistakes = [each for each in failures if each.mistake]
+    if mistakes and len(mistakes) == len(runs):
+        raise InputError(mistakes[0].error)  # and nothing is left behind, as of any bad input
+    for each in mistakes:
+        each.run.folder.write_failure(InputError(each.error))
     return failures
 
 
@@ -132,8 +135,10 @@ def do(
     except Exception as error:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise  # the processes that share the run must all stop, and their launcher sees to it
+        if isinstance(error, InputError):
+            return Outcome(run, str(error), mistake=True)
         run.folder.write_failure(error)
-        return Outcome(run, str(error) or type(error).__name__, isinstance(error, InputError))
+        return Outcome(run, str(error) or type(error).__name__)
     run.folder.failure.unlink(missing_ok=True)
     return Outcome(run)
 

@@ -1,16 +1,47 @@
-"""A whole report: the page, the tables and, if wanted, figures."""
+"""A whole report on disk: the page, the tables and, where wanted, figures."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ccloss.records import RunFolder
-from ccloss.report import claims, reproduction
+from ccloss.report import claims, figures, page, reproduction, runs, tables
+from ccloss.report.protocol import settings
 
 
-def write(runs: Sequence[RunFolder], folder: Path, figures: bool) -> list[Path]:
-    """Writes everything that runs have to show, and returns what was written, the page last."""
-    records = [run.read_record() for run in runs if run.finished]
-    return [
-        *reproduction.write(reproduction.grids(records), folder),
-        *claims.write(claims.judge(records), folder),
-    ]
+def write(folders: Sequence[RunFolder], out: Path, *, draw: bool) -> list[Path]:
+    """Writes what runs have to show, and returns what was written, the page last.
+
+    ``tables/`` has the comparison of methods of each setting, the paper's tables beside what was
+    measured, and the verdicts; ``figures/`` the pictures for print; ``index.html`` shows it all.
+    Where there are several settings, each has a folder of its own.
+
+    Args:
+        folders: any runs, finished or not.
+        out: where the report goes.
+        draw: draw figures as well.
+
+    Raises:
+        InputError: there is no run, a file stands where a folder should be, or figures are wanted
+            and no run has kept its test images.
+    """
+    found = runs.read(folders)
+    parted = settings(found.records)
+    written = []
+    for setting in parted:
+        name = _slug(setting.title) if len(parted) > 1 else ""
+        rows, caption = tables.comparison(setting.records), tables.describe(setting.records)
+        written += tables.write(rows, out / "tables" / name, caption)
+        if draw:
+            chosen = {id(record) for record in setting.records}
+            own = [run.folder for run in found.finished if id(run.record) in chosen]
+            written += figures.draw_all(own, out / "figures" / name)
+    if found.records:
+        written += reproduction.write(reproduction.grids(found.records), out)
+        written += claims.write(claims.judge(found.records), out)
+    return [*written, page.write(folders, out)]
+
+
+def _slug(title: str) -> str:
+    """A setting's title as a folder's name."""
+    return re.sub(r"[^\w.+=-]+", "-", title).strip("-")

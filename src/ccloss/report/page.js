@@ -2,7 +2,7 @@
 (() => {
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const DARK = matchMedia("(prefers-color-scheme: dark)");
-  const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
+  const CONFIG = { displayModeBar: false, responsive: true };
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "star", "pentagon", "hexagon"];
   const SIGNS = ["●", "■", "◆", "▲", "★", "⬟", "⬢"]; // the same, in a text
   const DASHES = ["solid", "dash", "dot", "dashdot"];
@@ -30,7 +30,7 @@
 
   const axis = (more) => ({
     gridcolor: css("--line"), linecolor: css("--line"), zerolinecolor: css("--line"),
-    zeroline: false, tickfont: { color: css("--muted") }, automargin: true, ...more,
+    zeroline: false, fixedrange: true, tickfont: { color: css("--muted") }, automargin: true, ...more,
     title: { text: more && more.title ? more.title : "", font: { size: 12, color: css("--muted") }, standoff: 8 },
   });
   const layout = (more) => ({
@@ -50,7 +50,7 @@
   };
   const bar = (text) => ({ title: { text, side: "right", font: { size: 11, color: css("--muted") } }, thickness: 10, outlinewidth: 0, tickfont: { color: css("--muted"), size: 10 } });
 
-  // ---- charts: each gives traces, a layout, or the words for why there is none ---------------
+  // ---- charts: each gives traces, a layout and what it says in words, or why there is none ---
 
   const CHARTS = {
     grid(place, column) {
@@ -173,7 +173,7 @@
       }], layout({
         height: 320, margin: { l: 48, r: 12, t: 34, b: 40 }, xaxis: axis({ title: "open channels (attention above 0.5)" }), yaxis: axis({ title: "error (%)", range: [-0.06, 1.15].map((part) => part * (Math.max(...found.errors) || 1)) }),
         annotations: [{ text: rho, showarrow: false, xref: "paper", yref: "paper", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { size: 12, color: css("--muted") } }],
-      })];
+      }), rho];
     },
 
     calibration(place, method) {
@@ -181,6 +181,7 @@
       if (!found) return null;
       const bins = found.images.length, most = Math.max(...found.images);
       const filled = found.images.map((_, bin) => bin).filter((bin) => found.images[bin]);
+      const error = `calibration error ${number(found.error)} %`;
       const middle = (bin) => ((bin + 0.5) * 100) / bins;
       return [[
         { type: "bar", x: filled.map(middle), y: filled.map((bin) => found.accuracy[bin]), width: 100 / bins - 1,
@@ -190,8 +191,8 @@
         { x: [0, 100], y: [0, 100], mode: "lines", hoverinfo: "skip", line: { dash: "dash", width: 1.5, color: css("--muted") } },
       ], layout({
         height: 260, bargap: 0, margin: { l: 48, r: 12, t: 30, b: 40 }, xaxis: axis({ title: "confidence (%)", range: [0, 100] }), yaxis: axis({ title: "accuracy (%)", range: [0, 102] }),
-        annotations: [{ text: `calibration error ${number(found.error)} %`, showarrow: false, xref: "paper", yref: "paper", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { size: 12, color: css("--muted") } }],
-      })];
+        annotations: [{ text: error, showarrow: false, xref: "paper", yref: "paper", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { size: 12, color: css("--muted") } }],
+      }), error];
     },
 
     classes(place) {
@@ -232,7 +233,7 @@
     }), layout({
       height: 320, xaxis: axis({ title: "epoch" }), margin: { l: 56, r: 12, t: 12, b: 40 },
       yaxis: axis({ title: plain(found.label) + (found.log ? ", log scale" : ""), type: found.log ? "log" : "linear", dtick: found.log ? "D2" : undefined, tickformat: "~g" }),
-    })];
+    }), `${found.label} at the end: ${found.lines.flatMap((line, method) => (line ? [`${methods[method]} ${line.mean.at(-1)}`] : [])).join(", ")}`];
   }
 
   function median(values) {
@@ -252,6 +253,7 @@
 
   function draw(element) {
     const { kind, setting, method } = element.dataset;
+    const label = (element.dataset.label ??= element.getAttribute("aria-label") ?? "");
     const chart = CHARTS[kind](Number(setting), Number(method));
     if (chart === null || typeof chart === "string") {
       element.textContent = chart || "";
@@ -261,6 +263,7 @@
     } else {
       Plotly.react(element, chart[0], chart[1], CONFIG);
       element.style.minHeight = `${chart[1].height}px`;
+      if (chart[2]) element.setAttribute("aria-label", `${label}: ${chart[2]}`);
       if (kind === "features" && !drawn.has(element)) listen(element);
     }
     drawn.add(element);

@@ -133,8 +133,8 @@ def _summary(found: runs.Runs, parted: Sequence[Setting]) -> str:
     for state in ("failed", "unfinished", "damaged"):
         number = sum(problem.state == state for problem in found.problems)
         if number:
-            verb = "is" if number == 1 else "are"
-            sentences.append(f"{_count(number, 'run')} {verb} {state}, as listed at the end")
+            verb = "" if state == "failed" else "is " if number == 1 else "are "
+            sentences.append(f"{_count(number, 'run')} {verb}{state}, as listed at the end")
     return ". ".join(sentences) + "."
 
 
