@@ -30,7 +30,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -rs --ignore tests/documentation
+	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope --ignore tests/documentation
 
 docs: $(READY)
 	$(BIN)/pytest --doctest-modules src tests/documentation

@@ -46,6 +46,8 @@ def test_there_are_commands_of_every_kind() -> None:
         "train",
         "evaluate",
         "compare",
+        "reproduce",
+        "report",
         "losses",
         "data",
     }
@@ -96,6 +98,31 @@ def test_step_times_of_the_documents_are_those_measured() -> None:
     }
 
 
+def test_results_are_those_of_their_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import write_results
+
+    assert write_results.text() == (ROOT / "docs" / "results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        line
+        for block in blocks((ROOT / "docs" / "results.md").read_text(), "sh")
+        for line in block.splitlines()
+    ],
+)
+def test_commands_of_the_results_are_understood(command: str) -> None:
+    tokens = shlex.split(command.replace("--train-limit N", "--train-limit 96"))
+    assert tokens[0] == "ccloss"
+    app.parse_args(
+        [token.replace("--loss.", "--loss-options.") for token in tokens[1:]],
+        exit_on_error=False,
+        print_error=False,
+    )
+
+
 def test_one_s_own_loss_of_the_documents_trains(tmp_path: Path) -> None:
     (block,) = blocks((ROOT / "docs" / "losses.md").read_text(), "python")
     try:
@@ -109,7 +136,13 @@ def test_one_s_own_loss_of_the_documents_trains(tmp_path: Path) -> None:
 
 
 def test_files_that_the_documents_point_to_exist() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "docs/decisions.md", "docs/losses.md"):
+    for document in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/decisions.md",
+        "docs/losses.md",
+        "docs/results.md",
+    ):
         text = (ROOT / document).read_text()
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
             assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"

@@ -90,6 +90,16 @@ class Browser:
     def move(self, x: float, y: float) -> None:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
+    def swipe(self, x: float, start: float, end: float) -> None:
+        """A finger from one height to another."""
+        self.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": start}])
+        for step in range(1, 11):
+            point = {"x": x, "y": start + (end - start) * step / 10}
+            self.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.call("Emulation.setTouchEmulationEnabled", enabled=False)
+
     def screenshot(self, path: Path) -> None:
         """The whole page, as high as it is."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)

@@ -164,11 +164,9 @@ def test_a_finger_on_a_chart_scrolls_the_page(browser, made):
     chart = "document.querySelector('[data-kind=curve-term]')"
     browser.run(f"{chart}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
     browser.wait(f"{chart}.querySelector('svg')")
+    assert browser.run("Boolean(document.elementFromPoint(180, 400).closest('svg'))")
     before = browser.run("scrollY")
-    browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
-    swipe = {"x": 180, "y": 350, "yDistance": -200, "gestureSourceType": "touch"}
-    browser.call("Input.synthesizeScrollGesture", **swipe)
-    browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
+    browser.swipe(180, 400, 200)
     browser.wait(f"scrollY > {before} + 100")
 
 

@@ -215,7 +215,7 @@ def test_runs_without_samples_say_so(run, read):
     made = run("cc", 1, **FEW)
     made.test_sample.unlink()
     shown = read(made)
-    assert "Not shown, for want of test images: cc: its test images were not kept." in shown.text
+    assert "Pictures not shown: test images were not kept (cc)." in shown.text
     assert shown.data["settings"][0]["features"] == [None]
     assert shown.data["settings"][0]["opened"][0]["classes"] == [0, 1, 2]
 

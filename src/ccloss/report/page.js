@@ -222,6 +222,7 @@
     const found = curves.find((each) => each.group === group && each.name === chosen[place][group]);
     if (!found) return "Not recorded in these runs.";
     const only = chosen[place].method;
+    const last = Math.max(...found.lines.flatMap((line) => (line ? [line.epoch.at(-1)] : [])));
     return [found.lines.flatMap((line, method) => {
       if (!line) return [];
       const colour = methodColour(method), on = only === null || only === method;
@@ -231,7 +232,7 @@
           text: line.epoch.map(() => plain(methods[method])), hovertemplate: "%{text}, epoch %{x}: %{y}<extra></extra>" },
       ];
     }), layout({
-      height: 320, xaxis: axis({ title: "epoch" }), margin: { l: 56, r: 12, t: 12, b: 40 },
+      height: 320, xaxis: axis({ title: "epoch", dtick: last <= 10 ? 1 : undefined }), margin: { l: 56, r: 12, t: 12, b: 40 },
       yaxis: axis({ title: plain(found.label) + (found.log ? ", log scale" : ""), type: found.log ? "log" : "linear", dtick: found.log ? "D2" : undefined, tickformat: "~g" }),
     }), `${found.label} at the end: ${found.lines.flatMap((line, method) => (line ? [`${methods[method]} ${line.mean.at(-1)}`] : [])).join(", ")}`];
   }
@@ -413,7 +414,9 @@
     const empty = (name, has) => {
       const parts = all(`[data-${name}][data-setting="${place}"]`).filter((part) => !("none" in part.dataset));
       parts.forEach((part, method) => { if (!has(method)) part.remove(); });
-      if (!setting.methods.some((_, method) => has(method))) document.querySelector(`[data-none="${name}"][data-setting="${place}"]`).hidden = false;
+      if (setting.methods.some((_, method) => has(method))) return;
+      document.querySelector(`[data-none="${name}"][data-setting="${place}"]`).hidden = false;
+      document.querySelector(`[data-about="${name}"][data-setting="${place}"]`).hidden = true;
     };
     empty("attention", (method) => setting.channels[method] || setting.opened[method]);
     empty("calibration", (method) => setting.calibration[method]);

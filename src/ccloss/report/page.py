@@ -186,6 +186,7 @@ def _grid(grid: reproduction.Grid) -> dict[str, Any]:
         "title": grid.table.title,
         "place": grid.table.name.replace("table", "Table ").replace("figure", "Figure "),
         "scale": reproduction.scale(grid.table, grid.departures, grid.columns),
+        "protocol": reproduction.protocol_words(grid),
         "caption": reproduction.caption(grid),
         "groups": groups,
         "headers": [name for _, name in headers],
@@ -237,7 +238,7 @@ class _Drawer:
         """A run's test images, or why there are none."""
         folder = self.folders[id(record)]
         if not folder.test_sample.exists():
-            return "its test images were not kept"
+            return "test images were not kept"
         try:
             return samples.read(folder, record)
         except InputError as error:
@@ -275,14 +276,20 @@ def _setting(
         "methods": list(rounds),
         "plain": [each.method for each in firsts if not each.experiment.get("attention")],
         "seeds": [record.seed for record in firsts],
-        "lacking": [
-            f"{name}: {why}"
-            for name, why in zip(rounds, taken, strict=True)
-            if isinstance(why, str)
-        ],
+        "lacking": _lacking(rounds, taken),
+        "pictured": any(isinstance(each, TestSample) for each in taken),
         "hardest": _class_table(firsts[0].classes, data["by_class"]),
     }
     return words, data
+
+
+def _lacking(methods: Iterable[str], taken: Sequence[TestSample | str]) -> list[str]:
+    """Why methods have no pictures, those of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for method, why in zip(methods, taken, strict=True):
+        if isinstance(why, str):
+            reasons.setdefault(why, []).append(method)
+    return [f"{why} ({', '.join(names)})" for why, names in reasons.items()]
 
 
 def _chart_data(

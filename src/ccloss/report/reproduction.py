@@ -425,7 +425,7 @@ def caption(grid: Grid) -> str:
     words = scale(grid.table, grid.departures, grid.columns)
     sentences = [
         f"{grid.table.title}: the paper's numbers and what was measured",
-        f"Measured {words}" if words else "Measured at the full protocol",
+        f"Measured {words or protocol_words(grid)}",
         f"{_span(counts)} a measured cell; {NONE} where there is no number",
         "Measured accuracy is that of the last epoch as mean ± margin, the largest absolute "
         "deviation of a round from the mean, as in the paper; in brackets the 95 % bootstrap "
@@ -438,6 +438,14 @@ def caption(grid: Grid) -> str:
             "features, a mean over rounds: lower is tighter"
         )
     return ". ".join(sentences) + "."
+
+
+def protocol_words(grid: Grid) -> str:
+    """Of a grid that departs in nothing: whose protocol that is."""
+    strange = [str(column) for column in grid.columns if column not in grid.table.columns]
+    if not strange:
+        return "at the full protocol"
+    return f"at this library's own protocol for {', '.join(strange)}, which the paper does not have"
 
 
 def _span(counts: Sequence[int]) -> str:
