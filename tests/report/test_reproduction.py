@@ -574,3 +574,14 @@ def test_a_file_in_the_place_of_the_folder_is_refused(rounds: Rounds, tmp_path: 
     (tmp_path / "tables").write_text("in the way")
     with pytest.raises(InputError, match="is not a folder"):
         reproduction.write(grids(rounds(CC)), tmp_path)
+
+
+def test_a_grid_compares_where_there_is_something_beside(rounds: Rounds) -> None:
+    digits = {"data": "digits", "backbone": "convnet"}
+    cc = rounds([98.0], loss="cc", **digits)
+    names = ("table1", "table2", "table3", "table4", "table5")
+    assert {grid.table.name: grid.compares for grid in grids(cc)} == dict.fromkeys(names, False)
+    both = grids(cc + rounds([97.0], loss="ce", **digits))
+    assert {grid.table.name for grid in both if grid.compares} == {"table1", "table4"}
+    published = grids(rounds([98.0], loss="cc"))  # but not with this batch size, in table 2
+    assert [grid.table.name for grid in published if not grid.compares] == ["table2"]

@@ -37,7 +37,8 @@ def write(folders: Sequence[RunFolder], out: Path, *, draw: bool) -> list[Path]:
             own = [run.folder for run in found.finished if id(run.record) in chosen]
             written += figures.draw_all(own, out / "figures" / name)
     if found.records:
-        written += reproduction.write(reproduction.grids(found.records), out)
+        grids = [grid for grid in reproduction.grids(found.records) if grid.compares]
+        written += reproduction.write(grids, out)
         written += claims.write(claims.judge(found.records), out)
     return [*written, page.write(folders, out)]
 

@@ -77,7 +77,7 @@ def content(found: runs.Runs) -> dict[str, Any]:
     """Everything that the page says: words for the template and, as ``data``, its charts."""
     parted = settings(found.records)
     records = [record for setting in parted for record in setting.records]
-    grids = reproduction.grids(records)
+    grids = [grid for grid in reproduction.grids(records) if grid.compares]
     folders = {id(run.record): run.folder for run in found.finished}
     drawer = _Drawer(folders, pictures.Sheets(), TSNE_PANELS)
     shown = [_setting(place, setting, drawer) for place, setting in enumerate(parted)]

@@ -164,6 +164,14 @@ class Grid:
         return self.table.name + "".join(parts)
 
     @property
+    def compares(self) -> bool:
+        """Whether a measured cell has a published number, or another one in its column."""
+        measured = [place for place, cell in self.cells.items() if cell.rounds]
+        columns = {column for _, column in measured}
+        published = any(self.cells[place].published for place in measured)
+        return published or len(columns) < len(measured)
+
+    @property
     def smallest_difference(self) -> float | None:
         """Percentage points that a paired comparison here would have shown four times in five.
 
