@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -147,16 +148,33 @@ def test_file_in_place_of_a_folder_says_so(tmp_path: Path) -> None:
         RunFolder(tmp_path / "file").read_record()
 
 
-def test_finished_runs_are_found_in_order(tmp_path: Path) -> None:
+def test_runs_are_found_in_order_finished_or_not(tmp_path: Path) -> None:
     for name in ("b/1", "a/2", "a/1"):
         run = RunFolder(tmp_path / name)
         with run.locked():
             run.write_record(RECORD)
     (tmp_path / "c").mkdir()
     RunFolder(tmp_path / "c").write_experiment({})
-    assert [run.path for run in find_runs(tmp_path)] == [
-        tmp_path / name for name in ("a/1", "a/2", "b/1")
+    RunFolder(tmp_path / "d").write_failure(ValueError("broken"))
+    found = find_runs(tmp_path)
+    assert [run.path for run in found] == [
+        tmp_path / name for name in ("a/1", "a/2", "b/1", "c", "d")
     ]
+    assert [run.finished for run in found] == [True, True, True, False, False]
+
+
+def test_a_failure_says_what_went_wrong_and_where(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "new" / "run")
+    try:
+        raise ArithmeticError
+    except ArithmeticError as error:
+        run.write_failure(error)
+    failure = run.read_failure()
+    assert failure["error"] == "ArithmeticError"  # by its name, for it has no words
+    assert "raise ArithmeticError" in failure["traceback"]
+    assert failure["provenance"]["python"] == platform.python_version()
+    with pytest.raises(InputError, match="is not a failed run"):
+        RunFolder(tmp_path).read_failure()
 
 
 # --- metrics
