@@ -395,8 +395,8 @@ _WORDS: Mapping[str, str] = {
     "test_limit": "{value} test image{s} instead of all",
     "evaluate_every": "{value} epoch{s} between evaluations instead of {usual}",
     "precision": "in {value} instead of {usual}",
-    "learning_rate": "learning rate {value} instead of {usual}",
-    "final_learning_rate": "final learning rate {value} instead of {usual}",
+    "learning_rate": "at learning rate {value} instead of {usual}",
+    "final_learning_rate": "at final learning rate {value} instead of {usual}",
 }
 """Field of ``paper.SCALE`` -> what a departure in it is."""
 
