@@ -397,7 +397,7 @@ def test_captions_say_departures_in_words(rounds: Rounds) -> None:
         "Measured at 5 epochs instead of 300; ended after 1,000 steps instead of the last epoch; "
         "10,000 training images instead of all; 1 test image instead of all; "
         "2 epochs between evaluations instead of 1; in bf16 instead of fp32; "
-        "learning rate 0.05 instead of 0.1; final learning rate 0.001 instead of 1e-05."
+        "at learning rate 0.05 instead of 0.1; at final learning rate 0.001 instead of 1e-05."
     ) in text
 
 
