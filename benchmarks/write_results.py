@@ -15,6 +15,7 @@ from ccloss.experiment import Experiment
 from ccloss.paper import TABLES, Table
 from ccloss.records import Record, find_runs
 from ccloss.report import claims, reproduction
+from ccloss.report.text import markdown_table
 from ccloss.stats import accuracy_margin, holm, paired_test
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def status(records: Sequence[Record]) -> str:
                 (scaled if match.departures else full).add((match.row, match.column))
         count = len(table.cells())
         lines.append([table.title, str(count), str(len(full)), str(len(scaled))])
-    return reproduction.markdown_table(lines, numbers=True).strip()
+    return markdown_table(lines, numbers=True).strip()
 
 
 def paper_tables(records: Sequence[Record], names: str) -> str:
@@ -111,8 +112,8 @@ def small_sample() -> dict[str, str]:
         ps = [reproduction.p_text(test.p_value), reproduction.p_text(p)]
         differences.append([f"{size:,}", name, *numbers, *ps])
     return {
-        "accuracy": reproduction.markdown_table(accuracy, numbers=True).strip(),
-        "differences": reproduction.markdown_table(differences, numbers=True).strip(),
+        "accuracy": markdown_table(accuracy, numbers=True).strip(),
+        "differences": markdown_table(differences, numbers=True).strip(),
     }
 
 

@@ -53,6 +53,7 @@ def test_one_after_the_other(runs: list[Run], clock: list[float]) -> None:
         campaign.ended(Outcome(runs[2], error="it\nbroke"))
     assert text.getvalue().splitlines() == [
         "1 of 3 runs is done before",
+        "2 runs to do: 200 steps, about 3 min 20 s left",
         f"[2/3] {runs[1].name}, about 3 min 20 s left",
         f"[3/3] {runs[2].name}, about 50 s left",
         f"failed: {runs[2].name}: it broke",

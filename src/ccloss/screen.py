@@ -100,6 +100,10 @@ class CampaignScreen:
     def __enter__(self) -> "CampaignScreen":
         if self.done:
             self._say(f"{self.done} of {_count(self.total, 'run')} {_are(self.done)} done before")
+        if self.done < self.total:
+            steps = sum(cost.steps_left for cost in self.costs.values())
+            to_do = _count(self.total - self.done, "run")
+            self._say(f"{to_do} to do: {steps:,} steps, {self._time_left()}")
         if self._is_live:
             self.live.start()
         return self

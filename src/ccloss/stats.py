@@ -267,11 +267,13 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     for place, value in enumerate(raw):
         if not 0 <= value <= 1:
             raise InputError(f"p_values[{place}] is {value}; a p-value lies from 0 to 1")
-    if not raw.size:
-        return ()
-    from statsmodels.stats.multitest import multipletests
-
-    return tuple(float(value) for value in multipletests(raw, method="holm")[1])
+    # By hand: statsmodels collects garbage at each call, which a page makes by the dozen, and takes
+    # a tenth of a second.
+    order = np.argsort(raw, kind="stable")
+    steps = np.arange(len(raw), 0, -1) * raw[order]
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return tuple(float(value) for value in adjusted)
 
 
 def bootstrap_interval(

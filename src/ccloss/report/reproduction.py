@@ -20,6 +20,7 @@ from ccloss.paper import BASELINES, FIGURE3, P_VALUES, TABLE3, TABLES, Column, P
 from ccloss.records import Record, write_atomically
 from ccloss.report.folder import make_folder
 from ccloss.report.tables import ratio_text
+from ccloss.report.text import escape_latex, escape_markdown, markdown_table
 from ccloss.stats import (
     AccuracyMargin,
     Alternative,
@@ -575,53 +576,6 @@ def p_text(value: float | None) -> str:
 
 
 # ---- files ---------------------------------------------------------------------------------------
-
-_MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_|<>[]&#~$"})
-
-_LATEX = str.maketrans(
-    {
-        **{character: f"\\{character}" for character in "%$#_{}&"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "±": r"$\pm$",
-        "–": "--",
-    }
-)
-
-
-def escape_markdown(text: str) -> str:
-    """Text on one line that Markdown shows as it is, in a table too."""
-    return " ".join(text.split()).translate(_MARKDOWN)
-
-
-def escape_latex(text: str) -> str:
-    """Text on one line that LaTeX sets as it is."""
-    return " ".join(text.split()).translate(_LATEX)
-
-
-def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
-    """A table of texts that are Markdown already; the first line is its header.
-
-    Args:
-        lines: (lines, columns) texts.
-        numbers: whether all columns but the first are aligned right.
-    """
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * widths[0]]
-    rule += ["-" * (width - 1) + (":" if numbers else "-") for width in widths[1:]]
-    return "".join(
-        "| "
-        + " | ".join(
-            text.rjust(width) if numbers and place else text.ljust(width)
-            for place, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        + " |\n"
-        for line in (lines[0], rule, *lines[1:])
-    )
 
 
 def to_markdown(grid: Grid) -> str:

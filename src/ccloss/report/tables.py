@@ -11,21 +11,10 @@ from typing import Any
 from ccloss.records import Record, write_atomically
 from ccloss.report.folder import make_folder
 from ccloss.report.protocol import rounds_by_method
+from ccloss.report.text import escape_latex, escape_markdown, markdown_table
 from ccloss.stats import AccuracyMargin, Interval, accuracy_margin, holm, paired_test
 
 _UNDEFINED = "–"
-
-_LATEX = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "–": "--",
-}
 
 
 @dataclass(frozen=True)
@@ -176,22 +165,18 @@ def ratio_text(value: float | None) -> str:
 def to_markdown(rows: Sequence[Row], caption: str) -> str:
     """The caption and, below it, a Markdown table."""
     headers, body = cells(rows)
-    lines = [[_escape(cell) for cell in line] for line in (headers, *body)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
-    return "\n".join(
-        [caption, "", *(_pad(line, widths) for line in (lines[0], rule, *lines[1:])), ""]
-    )
+    lines = [[escape_markdown(cell) for cell in line] for line in (headers, *body)]
+    return f"{caption}\n\n{markdown_table(lines, numbers=True)}"
 
 
 def to_latex(rows: Sequence[Row], caption: str) -> str:
     """A table of the booktabs package with its caption."""
     headers, body = cells(rows)
-    lines = [" & ".join(map(_latex, line)) + r" \\" for line in (headers, *body)]
+    lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in (headers, *body)]
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{_latex(caption)}}}",
+            rf"\caption{{{escape_latex(caption)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(headers) - 1)}}}",
             r"\toprule",
             lines[0],
@@ -281,18 +266,3 @@ def _count(number: int, noun: str) -> str:
 
 def _fixed(value: float | None, digits: int) -> str:
     return _UNDEFINED if value is None else f"{value:.{digits}f}"
-
-
-def _escape(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|")
-
-
-def _latex(text: str) -> str:
-    """Text with nothing in it that LaTeX would take for a command."""
-    return " ".join("".join(_LATEX.get(letter, letter) for letter in text).split())
-
-
-def _pad(line: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(line, widths, strict=True)
-    texts = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return f"| {' | '.join(texts)} |"
