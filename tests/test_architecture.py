@@ -137,7 +137,7 @@ def test_package_imports_its_names_late() -> None:
     assert at_import == []
 
 
-@pytest.mark.parametrize("module", ["ccloss", "ccloss.experiment", "ccloss.errors"])
+@pytest.mark.parametrize("module", ["ccloss", "ccloss.cli", "ccloss.experiment", "ccloss.errors"])
 def test_import_loads_no_torch(module: str) -> None:
     code = f"import sys, {module}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -24,12 +24,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ccloss.errors import BusyError, InputError
+
+if TYPE_CHECKING:  # it takes a tenth of a second, and the command starts with this room
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,12 @@ class TestSample:
 
     __test__: ClassVar = False  # not a test, whatever its name makes pytest think
 
-    features: NDArray[np.float32]
-    attention: NDArray[np.float32] | None
-    labels: NDArray[np.int64]
-    predictions: NDArray[np.int64]
-    index: NDArray[np.int64]
-    thumbnails: NDArray[np.uint8]
+    features: "NDArray[np.float32]"
+    attention: "NDArray[np.float32] | None"
+    labels: "NDArray[np.int64]"
+    predictions: "NDArray[np.int64]"
+    index: "NDArray[np.int64]"
+    thumbnails: "NDArray[np.uint8]"
 
 
 class RunFolder:
