@@ -43,14 +43,13 @@ from ccloss.report.reproduction import (
     Departures,
     Place,
     Rounds,
-    csv_text,
     departures_text,
     p_text,
     place,
     possible_p,
     scale,
 )
-from ccloss.report.text import escape_markdown, markdown_table
+from ccloss.report.text import csv_text, escape_markdown, markdown_table
 
 EXCEPTED = frozenset({("cc-over-others", "mc", Column("cars196", "vgg16"))})
 """(claim, other row, column) that the claim leaves out: Table 1 itself has MC above CC-Loss on

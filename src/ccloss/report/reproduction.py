@@ -6,8 +6,6 @@ paper argues for, round by round over the seeds that both have. Those p-values a
 grid (Holm), so that a mark in it is as rare by chance as a single test's would be.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
@@ -20,7 +18,7 @@ from ccloss.paper import BASELINES, FIGURE3, P_VALUES, TABLE3, TABLES, Column, P
 from ccloss.records import Record, write_atomically
 from ccloss.report.folder import make_folder
 from ccloss.report.tables import ratio_text
-from ccloss.report.text import escape_latex, escape_markdown, markdown_table
+from ccloss.report.text import csv_text, escape_latex, escape_markdown, markdown_table
 from ccloss.stats import (
     AccuracyMargin,
     Alternative,
@@ -642,15 +640,6 @@ def to_csv(grid: Grid) -> str:
             for column in grid.columns
         ]
     )
-
-
-def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Lines of the same fields, under their names."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
 
 
 def departures_text(departures: Departures) -> str:

@@ -1,7 +1,5 @@
 """The comparison of methods as a table: one row a method, means over its rounds."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 from ccloss.records import Record, write_atomically
 from ccloss.report.folder import make_folder
 from ccloss.report.protocol import rounds_by_method
-from ccloss.report.text import escape_latex, escape_markdown, markdown_table
+from ccloss.report.text import csv_text, escape_latex, escape_markdown, markdown_table
 from ccloss.stats import AccuracyMargin, Interval, accuracy_margin, holm, paired_test
 
 _UNDEFINED = "–"
@@ -192,12 +190,7 @@ def to_latex(rows: Sequence[Row], caption: str) -> str:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """One line a method, numbers in full precision; an undefined number is empty."""
-    lines = [_plain(row) for row in rows]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return csv_text([_plain(row) for row in rows])
 
 
 def write(rows: Sequence[Row], folder: Path, caption: str) -> list[Path]:

@@ -1,6 +1,9 @@
-"""Texts as Markdown and LaTeX want them, whatever stands in them."""
+"""Texts as Markdown, LaTeX and CSV want them, whatever stands in them."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_|<>[]&#~$"})
 
@@ -48,3 +51,12 @@ def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
         + " |\n"
         for line in (lines[0], rule, *lines[1:])
     )
+
+
+def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Lines of the same fields, under their names."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
