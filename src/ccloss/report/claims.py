@@ -36,8 +36,8 @@ from ccloss.paper import (
     Column,
     Published,
 )
-from ccloss.records import Record, write_atomically
-from ccloss.report.folder import make_folder
+from ccloss.records import Record
+from ccloss.report.folder import write_texts
 from ccloss.report.reproduction import (
     LEVEL,
     Departures,
@@ -569,9 +569,5 @@ def write(verdicts: Sequence[Verdict], folder: Path) -> list[Path]:
         InputError: a file stands where the folder should be.
         OSError: a file could not be written.
     """
-    tables = folder / "tables"
-    make_folder(tables)
     texts = {"claims.md": to_markdown(verdicts), "claims.csv": to_csv(verdicts)}
-    for name, text in texts.items():
-        write_atomically(tables / name, text.encode())
-    return [tables / name for name in texts]
+    return write_texts(folder / "tables", texts)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from ccloss.errors import InputError
 from ccloss.paper import BASELINES, FIGURE3, P_VALUES, TABLE3, TABLES, Column, Published, Table
-from ccloss.records import Record, write_atomically
-from ccloss.report.folder import make_folder
+from ccloss.records import Record
+from ccloss.report.folder import write_texts
 from ccloss.report.tables import ratio_text
 from ccloss.report.text import csv_text, escape_latex, escape_markdown, markdown_table
 from ccloss.stats import (
@@ -680,12 +680,8 @@ def write(found: Sequence[Grid], folder: Path) -> list[Path]:
         InputError: a file stands where the folder should be.
         OSError: a file could not be written.
     """
-    tables = folder / "tables"
-    make_folder(tables)
-    paths = []
-    for grid in found:
-        for ending, form in (("md", to_markdown), ("tex", to_latex), ("csv", to_csv)):
-            path = tables / f"{grid.name}.{ending}"
-            write_atomically(path, form(grid).encode())
-            paths.append(path)
-    return paths
+    forms = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
+    texts = {
+        f"{grid.name}.{ending}": form(grid) for grid in found for ending, form in forms.items()
+    }
+    return write_texts(folder / "tables", texts)

@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ccloss.records import Record, write_atomically
-from ccloss.report.folder import make_folder
+from ccloss.records import Record
+from ccloss.report.folder import write_texts
 from ccloss.report.protocol import rounds_by_method
 from ccloss.report.text import csv_text, escape_latex, escape_markdown, markdown_table
 from ccloss.stats import AccuracyMargin, Interval, accuracy_margin, holm, paired_test
@@ -199,15 +199,12 @@ def write(rows: Sequence[Row], folder: Path, caption: str) -> list[Path]:
     Raises:
         InputError: a file stands where the folder should be.
     """
-    make_folder(folder)
     texts = {
         "comparison.md": to_markdown(rows, caption),
         "comparison.csv": to_csv(rows),
         "comparison.tex": to_latex(rows, caption),
     }
-    for name, text in texts.items():
-        write_atomically(folder / name, text.encode())
-    return [folder / name for name in texts]
+    return write_texts(folder, texts)
 
 
 def _row(method: str, rounds: Sequence[Record]) -> Row:
