@@ -346,13 +346,14 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> Correlation:
     found = stats.spearmanr(first, second)
     if len(first) > EXACT_PAIRS:
         return Correlation(float(found.statistic), float(found.pvalue))
-    ranks = stats.rankdata(second)
+    # Twice the centred ranks are whole numbers, so that equally strong orders are exactly equal.
+    here, there = (2 * stats.rankdata(values) - len(values) - 1 for values in (first, second))
 
     def strength(order: Array, axis: int) -> Array:
-        return np.asarray(np.abs(stats.pearsonr(order, ranks, axis=axis).statistic))
+        return np.asarray(np.abs((order * there).sum(axis=axis)))
 
     exact = stats.permutation_test(
-        (stats.rankdata(first),),
+        (here,),
         strength,
         permutation_type="pairings",
         vectorized=True,
