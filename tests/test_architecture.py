@@ -20,7 +20,8 @@ PARTS |= {"paper"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "output": set(),
-    "functional": {"errors"},
+    "passes": set(),
+    "functional": {"errors", "passes"},
     **dict.fromkeys(PARTS, CORE),
     "experiment": {"errors"},
     "paper": {"errors", "experiment"},  # its tables are experiments

@@ -17,12 +17,14 @@ Soft labels replace the indicator I(Y_i, Y_j) by <y_i, y_j>, and the same holds 
 counts and means.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ccloss import passes
 from ccloss.errors import InputError
 
 Reduction = Literal["sum", "mean"]
@@ -70,8 +72,10 @@ def class_distances(
     """
     _check(attention, labels, reduction, num_classes, group)
     if labels.is_floating_point():
-        return _reduce(*_soft_distances(attention, labels, group), reduction, attention)
-    return _reduce(*_hard_distances(attention, labels, num_classes, group), reduction, attention)
+        sums = _soft_distances(attention, labels, group)
+    else:
+        sums = _hard_distances(attention, labels, num_classes, group)
+    return _reduce(sums, reduction, attention.dtype)
 
 
 def channel_correlation(
@@ -122,69 +126,138 @@ def check_reduction(reduction: str) -> None:
         raise InputError(f'reduction must be "sum" or "mean", got {reduction!r}')
 
 
+FEW = 64
+"""Up to so many vectors on the CPU their class means come of one small matrix product."""
+
+SHIFT = 1024
+"""So many vectors, at most, whose mean is taken off all."""
+
+
 class _Totals(NamedTuple):
     """What is known of the whole batch before any distance: all of it free of gradients."""
 
     counts: Tensor  # [classes] samples a class, or the sum of their probabilities
-    size: Tensor  # [] samples
-    intra_pairs: Tensor  # [] pairs i < j of one class, or the sum of <y_i, y_j>
-    shift: Tensor  # [D] mean vector; taken off first, so that nothing is lost to rounding
+    size: Tensor | int  # samples
+    squares: Tensor | int  # sum of <y_i, y_i>
+    shift: Tensor  # [D] mean of some vectors; taken off first, so that nothing is lost to rounding
+
+    def alike(self) -> Tensor:
+        """Sum of <y_i, y_j> over all i != j."""
+        return self.counts.square().sum() - self.squares
+
+
+class _Sums(NamedTuple):
+    """Distances, and what their means are taken over."""
+
+    intra: Tensor
+    inter: Tensor
+    size: Tensor | int
+    alike: Callable[[], Tensor]  # sum of <y_i, y_j> over all i != j; asked for means alone
 
 
 def _hard_distances(
     attention: Tensor, labels: Tensor, num_classes: int | None, group: dist.ProcessGroup | None
-) -> tuple[Tensor, Tensor, _Totals]:
+) -> _Sums:
     work = attention.to(torch.promote_types(attention.dtype, torch.float32))
-    if group is None or num_classes is None:
-        index, classes = _dense_index(labels.long()), len(labels)
-    else:
-        index, classes = labels.long(), num_classes
-    ones = work.new_ones(len(labels))
-    counts = work.new_zeros(classes).index_add_(0, index, ones)
-    totals = _totals(counts, ones.sum(), ones.sum(), work.detach(), group)
+    if group is None and len(labels) <= FEW and passes.is_eager_on_cpu(work):
+        same = (labels[:, None] == labels).to(work.dtype)
+        counts = same.sum(1)
+        intra, inter = _FewDistances.apply(work, same, counts)
+        return _Sums(intra, inter, len(labels), lambda: counts.sum() - len(labels))
+    index, counts = _numbered(labels.long(), num_classes, group is not None)
+    totals = _totals(counts.to(work.dtype), len(labels), work.detach(), group)
     intra, inter = _HardDistances.apply(work, index, totals, group)
-    return intra, inter, totals
+    return _Sums(intra, inter, totals.size, totals.alike)
 
 
-def _soft_distances(
-    attention: Tensor, labels: Tensor, group: dist.ProcessGroup | None
-) -> tuple[Tensor, Tensor, _Totals]:
+def _soft_distances(attention: Tensor, labels: Tensor, group: dist.ProcessGroup | None) -> _Sums:
     # The soft sums are differences of large products, so they are taken in double precision, which
     # one kind of device does not have.
     precise = torch.float32 if attention.device.type == "mps" else torch.float64
-    work, rows = attention.to(precise), labels.detach().to(precise)
+    rows = labels.detach().to(precise)
     # The closed form needs rows that sum to 1 exactly, where they came in a lesser precision.
     rows = rows / rows.sum(1, keepdim=True)
-    size = rows.new_ones(len(rows)).sum()
-    totals = _totals(rows.sum(0), size, rows.square().sum(), work.detach(), group)
-    intra, inter = _SoftDistances.apply(work, rows, totals, group)
-    return intra, inter, totals
+    totals = _totals(rows.sum(0), rows.square().sum(), attention.detach(), group)
+    intra, inter = _SoftDistances.apply(attention, rows, totals, group)
+    return _Sums(intra, inter, totals.size, totals.alike)
 
 
-def _dense_index(labels: Tensor) -> Tensor:
-    """Numbers the classes that occur 0, 1, ...: any label will do, and no shape depends on data."""
-    ordered, order = labels.sort()
-    steps = torch.zeros_like(labels)
-    steps[1:] = ordered[1:] != ordered[:-1]
-    return torch.empty_like(labels).scatter_(0, order, steps.cumsum(0))
+def _numbered(labels: Tensor, num_classes: int | None, joined: bool) -> tuple[Tensor, Tensor]:
+    """(N,) class numbers and (classes,) their samples.
+
+    The labels serve as they are where there are at least as many samples as classes, or where
+    processes must number them alike. Else those that occur are numbered anew, so that no table has
+    more rows than the batch.
+    """
+    eager = passes.is_eager_on_cpu(labels)
+    classes = int(labels.max()) + 1 if num_classes is None and eager else num_classes
+    if classes is not None and (joined or classes <= len(labels)):
+        index = labels
+    elif eager:
+        _, index, counts = labels.unique(return_inverse=True, return_counts=True)
+        return index, counts
+    else:  # a shape that depends on values would wait for the device
+        ordered, order = labels.sort()
+        steps = torch.zeros_like(labels)
+        steps[1:] = ordered[1:] != ordered[:-1]
+        index, classes = torch.empty_like(labels).scatter_(0, order, steps.cumsum(0)), len(labels)
+    return index, labels.new_zeros(classes).index_add_(0, index, torch.ones_like(labels))
 
 
 def _totals(
-    counts: Tensor,
-    size: Tensor,
-    squares: Tensor,
-    vectors: Tensor,
-    group: dist.ProcessGroup | None,
+    counts: Tensor, squares: Tensor | int, vectors: Tensor, group: dist.ProcessGroup | None
 ) -> _Totals:
-    """Joins the processes' counts and sums of vectors; ``squares`` is the sum of <y_i, y_i>."""
-    total = vectors.sum(0)
+    """Joins the processes' counts and settles on one shift; ``squares`` is sum of <y_i, y_i>."""
+    size: Tensor | int = len(vectors)
+    shift = vectors[:SHIFT].mean(0, dtype=counts.dtype)
     if group is not None:
-        joined = torch.cat([counts, torch.stack([size, squares]), total])
-        counts, (size, squares), total = _all_reduce(joined, group).split(
-            [len(counts), 2, len(total)]
-        )
-    intra_pairs = (counts.square().sum() - squares) / 2
-    return _Totals(counts, size, intra_pairs, total / size)
+        sizes = counts.new_tensor([size, 0.0])
+        sizes[1] = squares
+        joined = _all_reduce(torch.cat([counts, sizes, shift / _world_size(group)]), group)
+        counts, (size, squares), shift = joined.split([len(counts), 2, len(shift)])
+    return _Totals(counts, size, squares, shift)
+
+
+class _FewDistances(torch.autograd.Function):
+    """(intra, inter) for class labels, as few operations as can be: at batch 32 they are the cost.
+
+    With m_i = mu_{y_i} - mu for every sample, inter's last term is N sum_i |m_i|^2.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, attention: Tensor, same: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        means, away = _few_means(attention, same, counts)
+        ctx.save_for_backward(attention, same, counts, means, away)
+        size = len(counts)
+        scatter = away.square().sum(1)
+        across = (size - counts).dot(scatter)
+        return counts.dot(scatter), across + size * means.square().sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        attention, same, counts, means, away = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is asked for
+            means, away = _few_means(attention, same, counts)
+        grad_intra, grad_inter = grads
+        size = len(counts)
+        pull = 2 * (grad_intra * counts + grad_inter * (size - counts))
+        push = (2 * size * grad_inter) * means
+        return torch.addcmul(push, pull[:, None], away), None, None
+
+
+def _few_means(attention: Tensor, same: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, D) each: from the mean of the batch to that of the sample's class, thence to the sample.
+
+    Args:
+        attention: (N, D) vectors.
+        same: (N, N) 1 where two samples are of one class, else 0.
+        counts: (N,) samples of each one's class.
+    """
+    centred = attention - attention.mean(0)
+    with torch.autocast("cpu", enabled=False):
+        means = (same @ centred) / counts[:, None]
+    several = (counts < len(counts))[:, None]  # the one class of a batch is at the batch's mean
+    return (means - centred.mean(0)) * several, centred - means
 
 
 class _HardDistances(torch.autograd.Function):
@@ -199,30 +272,36 @@ class _HardDistances(torch.autograd.Function):
         group: dist.ProcessGroup | None,
     ) -> tuple[Tensor, Tensor]:
         counts, size, _, shift = totals
-        means, between = _class_means(attention - shift, index, counts, size, group)
-        ctx.group = group
-        ctx.save_for_backward(attention, index, counts, size, shift, means, between)
+        sums = passes.class_sums(attention, index, shift, len(counts))
+        means, between = _class_means(sums, totals, group)
+        # A class's mean as one number and the little that rounding takes from it. The scatter about
+        # the first is that about the mean and the square of the second.
+        centres = means + shift
+        rest = means - (centres - shift)
+        ctx.totals, ctx.group = totals, group
+        ctx.save_for_backward(attention, index, centres, rest, between)
 
-        weights = counts[index]
-        scatter = (attention - shift - means[index]).square().sum(1)
-        intra = weights.dot(scatter)
-        across = (size - weights).dot(scatter)
+        scatter = passes.square_distances(attention, index, centres)
+        weights = counts.index_select(0, index)
+        within = torch.stack([weights.dot(scatter), (size - weights).dot(scatter)])
         if group is not None:
-            intra, across = _all_reduce(torch.stack([intra, across]), group)
-        return intra, across + size * counts.dot(between.square().sum(1))
+            within = _all_reduce(within, group)
+        excess = counts * rest.square().sum(1)
+        excess = torch.stack([counts.dot(excess), (size - counts).dot(excess)])
+        intra, across = (within - excess).clamp(min=0)
+        return intra, across + _apart(between, counts, size)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        attention, index, counts, size, shift, means, between = ctx.saved_tensors
-        grad_intra, grad_inter = grads
-        centred = attention - shift
+        attention, index, centres, rest, between = ctx.saved_tensors
+        counts, size, _, shift = ctx.totals
         if _differentiates_backward(ctx):
-            means, between = _class_means(centred, index, counts, size, None)
-        weights = counts[index]
-        pull = grad_intra * weights + grad_inter * (size - weights)
-        push = (grad_inter * size) * between
-        grad = torch.addcmul(push[index], pull[:, None], centred - means[index])
-        return 2 * _world_size(ctx.group) * grad, None, None, None
+            sums = passes.class_sums(attention, index, shift, len(counts))
+            means, between = _class_means(sums, ctx.totals)
+            centres, rest = means + shift, torch.zeros_like(means)
+        pull, push = _pull_and_push(grads, between, counts, size, ctx.group)
+        push = push - pull[:, None] * rest
+        return passes.pull_and_push(attention, index, centres, pull, push), None, None, None
 
 
 class _SoftDistances(torch.autograd.Function):
@@ -233,45 +312,59 @@ class _SoftDistances(torch.autograd.Function):
         ctx: Any, attention: Tensor, rows: Tensor, totals: _Totals, group: dist.ProcessGroup | None
     ) -> tuple[Tensor, Tensor]:
         counts, size, _, shift = totals
-        means, between = _class_means(attention - shift, rows, counts, size, group)
-        ctx.group = group
-        ctx.save_for_backward(attention, rows, counts, size, shift, means, between)
+        centred = attention - shift
+        means, between = _class_means(rows.T @ centred, totals, group)
+        ctx.totals, ctx.group = totals, group
+        ctx.save_for_backward(attention, rows, means, between)
 
         # sum_i y_ik |c_i - mu_k|^2 = sum_i y_ik |c_i|^2 - n_k |mu_k|^2, the class's scatter
-        scatter = rows.T @ (attention - shift).square().sum(1)
+        scatter = rows.T @ centred.square_().sum(1)
         if group is not None:
             scatter = _all_reduce(scatter, group)
         scatter = (scatter - counts * means.square().sum(1)).clamp(min=0)
-        intra = counts.dot(scatter)
-        inter = (size - counts).dot(scatter) + size * counts.dot(between.square().sum(1))
-        return intra, inter
+        across = (size - counts).dot(scatter)
+        return counts.dot(scatter), across + _apart(between, counts, size)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        attention, rows, counts, size, shift, means, between = ctx.saved_tensors
-        grad_intra, grad_inter = grads
+        attention, rows, means, between = ctx.saved_tensors
+        counts, size, _, shift = ctx.totals
         centred = attention - shift
         if _differentiates_backward(ctx):
-            means, between = _class_means(centred, rows, counts, size, None)
-        pull = grad_intra * counts + grad_inter * (size - counts)
-        grad = (rows @ pull)[:, None] * centred - rows @ (pull[:, None] * means)
-        grad = grad + (grad_inter * size) * (rows @ between)
-        return 2 * _world_size(ctx.group) * grad, None, None, None
+            means, between = _class_means(rows.T @ centred, ctx.totals)
+        pull, push = _pull_and_push(grads, between, counts, size, ctx.group)
+        push = push - pull[:, None] * means
+        grad = torch.addcmul(rows @ push, (rows @ pull)[:, None], centred)
+        return grad, None, None, None
+
+
+def _apart(between: Tensor, counts: Tensor, size: Tensor | int) -> Tensor:
+    """N sum_k n_k |mu_k - mu|^2."""
+    return size * counts.dot(between.square().sum(1))
+
+
+def _pull_and_push(
+    grads: tuple[Tensor, ...],
+    between: Tensor,
+    counts: Tensor,
+    size: Tensor | int,
+    group: dist.ProcessGroup | None,
+) -> tuple[Tensor, Tensor]:
+    """(classes,) towards the class's mean and (classes, D) away from the batch's."""
+    grad_intra, grad_inter = (2 * _world_size(group) * grad for grad in grads)
+    pull = grad_intra * counts + grad_inter * (size - counts)
+    return pull, (grad_inter * size) * between
 
 
 def _class_means(
-    vectors: Tensor, labels: Tensor, counts: Tensor, size: Tensor, group: dist.ProcessGroup | None
+    sums: Tensor, totals: _Totals, group: dist.ProcessGroup | None = None
 ) -> tuple[Tensor, Tensor]:
     """(classes, D) means of the classes, and their differences from the mean of the batch."""
-    if labels.is_floating_point():
-        sums = labels.T @ vectors
-    else:
-        sums = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, labels, vectors)
     if group is not None:
         sums = _all_reduce(sums, group)
     # A class without samples has sum 0; any divisor gives it the mean 0, which nothing reads.
-    means = sums / torch.where(counts > 0, counts, 1)[:, None]
-    return means, means - sums.sum(0) / size
+    means = sums / totals.counts.clamp(min=torch.finfo(sums.dtype).tiny)[:, None]
+    return means, means - sums.sum(0) / totals.size
 
 
 def _differentiates_backward(ctx: Any) -> bool:
@@ -285,13 +378,12 @@ def _differentiates_backward(ctx: Any) -> bool:
     return twice
 
 
-def _reduce(
-    intra: Tensor, inter: Tensor, totals: _Totals, reduction: Reduction, like: Tensor
-) -> ClassDistances:
+def _reduce(sums: _Sums, reduction: Reduction, given: torch.dtype) -> ClassDistances:
+    intra, inter, size, alike = sums
     if reduction == "mean":
-        inter_pairs = totals.size * (totals.size - 1) / 2 - totals.intra_pairs
-        intra, inter = _mean(intra, totals.intra_pairs), _mean(inter, inter_pairs)
-    dtype = torch.promote_types(like.dtype, torch.float32)
+        pairs, same = size * (size - 1) / 2, alike() / 2
+        intra, inter = _mean(intra, same), _mean(inter, pairs - same)
+    dtype = torch.promote_types(given, torch.float32)
     return ClassDistances(intra.to(dtype), inter.to(dtype))
 
 
@@ -355,7 +447,7 @@ def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -
         )
     if len(labels) != samples:
         raise InputError(f"labels must be one a sample: {len(labels)} labels, {samples} samples")
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+    if passes.is_eager_on_cpu(labels):
         _check_values(labels, num_classes)
 
 

@@ -1,0 +1,84 @@
+"""The passes over a batch's vectors that its class distances need: two to read them, one to write.
+
+What limits them is memory, so on the CPU they go by blocks of rows, whose temporaries stay in the
+cache and in one place: nothing of the batch's size is made but the gradient. Elsewhere, and under
+``torch.compile``, which does the like of its own accord, a pass is one expression, and so it is
+where a second derivative is to be taken.
+
+Shapes: vectors (N, D), index (N,) classes, tables (classes, D) with a row a class.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+BLOCK = 512 * 1024
+"""Numbers in a block: more than a call to torch costs, less than a cache holds."""
+
+
+def class_sums(vectors: Tensor, index: Tensor, shift: Tensor, classes: int) -> Tensor:
+    """(classes, D) sums of ``vectors - shift``."""
+    sums = vectors.new_zeros(classes, vectors.shape[1])
+    if not _goes_by_blocks(vectors):
+        return sums.index_add_(0, index, vectors - shift)
+    for rows, room in _blocks(vectors):
+        torch.sub(vectors[rows], shift, out=room)
+        sums.index_add_(0, index[rows], room)
+    return sums
+
+
+def square_distances(vectors: Tensor, index: Tensor, centres: Tensor) -> Tensor:
+    """(N,) squared distances of the vectors from their class's row of ``centres``."""
+    if not _goes_by_blocks(vectors):
+        return (vectors - centres.index_select(0, index)).square().sum(1)
+    lengths = vectors.new_empty(len(vectors))
+    for rows, room in _blocks(vectors):
+        torch.index_select(centres, 0, index[rows], out=room)
+        torch.sub(vectors[rows], room, out=room)
+        torch.linalg.vector_norm(room, dim=1, out=lengths[rows])
+    return lengths.square_()
+
+
+def pull_and_push(
+    vectors: Tensor, index: Tensor, centres: Tensor, pull: Tensor, push: Tensor
+) -> Tensor:
+    """(N, D) ``pull * (vector - centre) + push``.
+
+    Args:
+        vectors: see above.
+        index: see above.
+        centres: (classes, D).
+        pull: (classes,).
+        push: (classes, D).
+    """
+    pulls = pull.index_select(0, index)[:, None]
+    if not _goes_by_blocks(vectors):
+        away = vectors - centres.index_select(0, index)
+        return torch.addcmul(push.index_select(0, index), pulls, away)
+    result = torch.empty_like(vectors)
+    for rows, room in _blocks(vectors):
+        torch.index_select(centres, 0, index[rows], out=room)
+        torch.sub(vectors[rows], room, out=result[rows])
+        torch.index_select(push, 0, index[rows], out=room)
+        torch.addcmul(room, pulls[rows], result[rows], out=result[rows])
+    return result
+
+
+def is_eager_on_cpu(tensor: Tensor) -> bool:
+    """Whether a look at values costs no wait for a device, and no break of a compiled graph."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _goes_by_blocks(vectors: Tensor) -> bool:
+    return is_eager_on_cpu(vectors) and not torch.is_grad_enabled()
+
+
+def _blocks(vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """The rows block by block, and for each the same room for as many."""
+    count, width = vectors.shape
+    step = max(1, min(count, BLOCK // max(1, width)))
+    room = vectors.new_empty(step, width)
+    for start in range(0, count, step):
+        rows = slice(start, min(start + step, count))
+        yield rows, room[: rows.stop - start]

@@ -1,0 +1,92 @@
+"""The passes against one loop over rows, with blocks that end anywhere."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ccloss import passes
+from ccloss.functional import channel_correlation
+
+
+def drawn(samples: int, width: int, classes: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """Vectors, classes, and tables with a row a class, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.rand(samples, width, generator=generator, dtype=torch.float64)
+    index = torch.randint(classes, (samples,), generator=generator)
+    tables = torch.rand(2, classes, width, generator=generator, dtype=torch.float64)
+    pull = torch.rand(classes, generator=generator, dtype=torch.float64)
+    return vectors, index, *tables, pull
+
+
+sizes = st.tuples(st.integers(1, 30), st.integers(1, 6), st.integers(1, 5), st.integers(1, 40))
+
+
+@given(sizes)
+@example((6, 3, 2, 6))  # blocks of two rows, all whole
+@example((7, 3, 2, 6))  # and one left over
+@example((4, 6, 2, 1))  # a row is more than a block
+@settings(max_examples=40, deadline=None)
+def test_passes_are_the_loop_over_rows(size: tuple[int, int, int, int]) -> None:
+    samples, width, classes, block = size
+    vectors, index, centres, push, pull = drawn(samples, width, classes)
+    shift = vectors[0]
+    sums = torch.zeros(classes, width, dtype=torch.float64)
+    lengths, moved = [], []
+    for vector, number in zip(vectors, index.tolist(), strict=True):
+        sums[number] += vector - shift
+        away = vector - centres[number]
+        lengths.append(sum(value**2 for value in away.tolist()))
+        moved.append(pull[number] * away + push[number])
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(passes, "BLOCK", block)
+        close = torch.testing.assert_close
+        close(passes.class_sums(vectors, index, shift, classes), sums)
+        close(passes.square_distances(vectors, index, centres), torch.tensor(lengths).double())
+        close(passes.pull_and_push(vectors, index, centres, pull, push), torch.stack(moved))
+
+
+def test_blocks_and_one_expression_agree() -> None:
+    """What a device, a compiler and a second derivative are given is what blocks give."""
+    vectors, index, centres, push, pull = drawn(100, 8, 5)
+    steps = (
+        lambda: passes.class_sums(vectors, index, vectors[0], 5),
+        lambda: passes.square_distances(vectors, index, centres),
+        lambda: passes.pull_and_push(vectors, index, centres, pull, push),
+    )
+    for step in steps:
+        whole = step()
+        with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+            patch.setattr(passes, "BLOCK", 24)
+            torch.testing.assert_close(step(), whole)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 400])
+def test_the_ratio_does_not_depend_on_the_blocks(classes: int) -> None:
+    vectors, labels, *_ = drawn(300, 16, classes)
+    found = []
+    for block in (16, 16 * 7, 16 * 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(passes, "BLOCK", block)
+            attention = vectors.clone().requires_grad_()
+            value = channel_correlation(attention, labels)
+            (gradient,) = torch.autograd.grad(value, attention)
+        found.append((value.detach(), gradient))
+    for value, gradient in found[1:]:
+        torch.testing.assert_close(value, found[0][0])
+        torch.testing.assert_close(gradient, found[0][1])
+
+
+@pytest.mark.parametrize("samples", [63, 64, 65, 66])
+def test_few_and_many_samples_agree(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small batches have a formula of their own, with the same value and gradient."""
+    vectors, labels, *_ = drawn(samples, 16, 7)
+    found = []
+    for few in (samples, 0):
+        monkeypatch.setattr("ccloss.functional.FEW", few)
+        attention = vectors.clone().requires_grad_()
+        value = channel_correlation(attention, labels, reduction="mean")
+        found.append((value.detach(), torch.autograd.grad(value, attention)[0]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
