@@ -72,6 +72,7 @@ def bare(experiment: Experiment, data: Dataset) -> float:
         data.channels,
         protocol.image_size,
         protocol.hidden_features,
+        attention=bool(protocol.attention),
     )
     model.train().to(memory_format=torch.channels_last)
     loss = make_loss(protocol.loss_name)
