@@ -398,6 +398,21 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     "bad scale": (["reproduce", "table1", "--epochs", "0"], "epochs must be", _nothing),
     "no jobs": (["compare", *SMALL, "--jobs", "0"], "jobs must be 1 or more", _nothing),
     "jobs and ray": (["compare", *SMALL, "--jobs", "2", "--ray", "auto"], "one of them", _nothing),
+    "jobs twice": (
+        ["compare", *SMALL, "--jobs", "2", "--rounds-per-device", "2"],
+        "give one of them",
+        _nothing,
+    ),
+    "no rounds a device": (
+        ["compare", *SMALL, "--rounds-per-device", "0"],
+        "rounds_per_device must be auto, or 1 or more, got 0",
+        _nothing,
+    ),
+    "rounds a device in words": (
+        ["compare", *SMALL, "--rounds-per-device", "all"],
+        "--rounds-per-device",
+        _nothing,
+    ),
     "no cluster": (["compare", *SMALL, "--ray", "127.0.0.1:1"], "no cluster answers", _nothing),
     "nothing to report": (["report", "."], "holds no runs", _nothing),
     "no folder to report": (["report", "nowhere"], "not a folder", _nothing),

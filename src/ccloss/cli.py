@@ -81,6 +81,10 @@ class Resources:
     jobs: int = 1
     """Runs side by side on this machine; they divide its threads and GPUs."""
 
+    rounds_per_device: int | Literal["auto"] | None = None
+    """The same said for each GPU, or for the processor where there is none; auto: as many as are
+    quickest, which is measured first."""
+
     ray: str | None = None
     """Address of a Ray cluster to run on, or auto; its machines see the same --out."""
 
@@ -436,7 +440,7 @@ def _run(runs: "Sequence[Run]", resources: Resources) -> bool:
 
     for each in runs:
         check_own(each)
-    with _executor(resources) as executor:
+    with _executor(resources, runs) as executor:
         costs = estimate(runs, resources.data_root)
         console = Console(stderr=True, quiet=not _leads())
         with CampaignScreen(runs, costs, executor.slots, console) as screen:
@@ -453,16 +457,49 @@ def _run(runs: "Sequence[Run]", resources: Resources) -> bool:
     return bool(failures)
 
 
-def _executor(resources: Resources) -> "AbstractContextManager[Executor]":
+def _executor(resources: Resources, runs: "Sequence[Run]") -> "AbstractContextManager[Executor]":
     from ccloss.campaign import executors
 
+    if resources.jobs != 1 and resources.rounds_per_device is not None:
+        raise InputError("jobs and rounds_per_device say the same thing; give one of them")
     if resources.ray is not None:
-        if resources.jobs != 1:
-            raise InputError("jobs is for this machine, and ray for a cluster; give one of them")
+        if resources.jobs != 1 or resources.rounds_per_device is not None:
+            raise InputError(
+                "jobs and rounds_per_device are for this machine, and ray for a cluster; give one "
+                "of them"
+            )
         return executors.cluster(resources.ray, resources.cpus_per_run, resources.gpus_per_run)
-    if resources.jobs == 1:
-        return nullcontext(executors.Here())
-    return executors.processes(resources.jobs)
+    slots = _side_by_side(resources, runs)
+    return nullcontext(executors.Here()) if slots == 1 else executors.processes(slots)
+
+
+def _side_by_side(resources: Resources, runs: "Sequence[Run]") -> int:
+    """Runs at a time on this machine."""
+    wanted = resources.rounds_per_device
+    if wanted is None:
+        return resources.jobs
+    if wanted != "auto" and wanted < 1:
+        raise InputError(f"rounds_per_device must be auto, or 1 or more, got {wanted}")
+    from ccloss.campaign.executors import device_count
+
+    devices = device_count()
+    left = [run for run in runs if not run.folder.finished]
+    if wanted == "auto":
+        wanted = _measured_width(left, -(-len(left) // devices), resources)
+    return max(1, min(wanted * devices, len(left)))
+
+
+def _measured_width(left: "Sequence[Run]", most: int, resources: Resources) -> int:
+    """Runs a device that are quickest, as the first of those to do shows."""
+    if most < 2:
+        return 1
+    from ccloss.campaign.side_by_side import quickest, rates
+
+    found = rates(left[0].experiment, most, resources.data_root)
+    best = quickest(found)
+    measured = ", ".join(f"{runs}: {rate:.3g} steps/s" for runs, rate in found.items())
+    print(f"rounds a device: {best} ({measured})", file=sys.stderr)
+    return best
 
 
 def _print_costs(runs: "Sequence[Run]", resources: Resources) -> int:

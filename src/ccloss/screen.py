@@ -165,6 +165,8 @@ class CampaignScreen:
         expected, elapsed = self.first_left - left, time.monotonic() - self.started
         if expected > 0.02 * self.first_left:
             left *= elapsed / expected
+        else:  # the estimate is of one run at a time
+            left /= max(1, min(self.slots, self.total - self.done))
         return f"about {duration(max(left, 0))} left"
 
     def _say(self, text: str) -> None:

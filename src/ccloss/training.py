@@ -44,7 +44,7 @@ PROBED_PIXELS = 32 * 32 * 32
 """A step is timed on as many images as have so many pixels: a batch of 32 at 32 px."""
 
 PROBED_STEPS = 20
-"""So many steps at most, the quickest of which counts ..."""
+"""So many steps at most ..."""
 
 PROBED_SECONDS = 1.0
 """... and so long."""
@@ -187,24 +187,38 @@ def load_model(folder: RunFolder) -> Classifier:
 
 
 def seconds_per_step(experiment: Experiment, classes: int) -> float:
-    """Wall time of a training step on this device, from a few steps on random images.
+    """Wall time of a training step on this device: the quickest of :func:`step_times`."""
+    return min(step_times(experiment, classes))
 
-    Large images are measured on a part of the batch.
+
+def step_times(
+    experiment: Experiment,
+    classes: int,
+    seconds: float = PROBED_SECONDS,
+    steps: float = PROBED_STEPS,
+) -> list[float]:
+    """Wall times of training steps on this device, on random images, in seconds.
+
+    Large images are measured on a part of the batch, and the times are those of a whole one. The
+    first step, which sets up what the others use, is left out.
 
     Args:
         experiment: its ``channels`` must be known.
         classes: number of classes.
+        seconds: to go on for; at least two steps are taken.
+        steps: so many at most.
     """
     experiment = experiment.resolve()
     size, batch = _known(experiment.image_size), _known(experiment.batch_size)
     part = min(batch, max(2, PROBED_PIXELS // size**2))
     device = _accelerator(experiment).device
     model = _build_model(experiment, classes, pretrained=False).to(device)
+    model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, fused=True)
     images = torch.rand(part, model.in_channels, size, size, device=device)
     labels = torch.arange(part, device=device) % classes
     times: list[float] = []
-    while len(times) < 2 or (sum(times) < PROBED_SECONDS and len(times) < PROBED_STEPS):
+    while len(times) < 2 or (sum(times) < seconds and len(times) < steps):
         started = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
             output = model(images.to(memory_format=torch.channels_last))
@@ -213,7 +227,7 @@ def seconds_per_step(experiment: Experiment, classes: int) -> float:
         optimizer.step()
         float(output.logits.detach().sum())  # waits for the device
         times.append(time.perf_counter() - started)
-    return min(times) * batch / part
+    return [taken * batch / part for taken in times[1:]]
 
 
 def learning_rate(step: int, total: int, first: float, last: float) -> float:

@@ -120,6 +120,11 @@ class Cluster:
         _import_ray().shutdown()
 
 
+def device_count() -> int:
+    """GPUs that runs can have, or 1, the processor, where there is none."""
+    return len(_visible_devices()) or 1
+
+
 @contextlib.contextmanager
 def processes(slots: int) -> Iterator[Executor]:
     """Several processes of this machine, ended on the way out, at once if something goes wrong.
