@@ -158,6 +158,17 @@ def test_a_run_is_found_in_its_cell(table: Table, data: str | None) -> None:
         assert table.match({**fields, "weight_decay": 0.1}) is None
 
 
+def test_attention_by_name_or_by_field_is_one_row() -> None:
+    named = Experiment(data="mnist", loss="ce+cam").resolve().to_dict()
+    asked = Experiment(data="mnist", loss="ce", attention=True).resolve().to_dict()
+    found = TABLES["table4"].match(named)
+    assert found is not None
+    assert TABLES["table4"].match(asked) == found
+    without = TABLES["table4"].match(Experiment(data="mnist", loss="ce").resolve().to_dict())
+    assert without is not None
+    assert without.row != found.row
+
+
 def test_a_run_of_the_protocol_departs_in_nothing() -> None:
     match = TABLE1.match(Experiment(data="mnist", loss="focal").resolve().to_dict())
     assert match is not None

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from ccloss.errors import InputError, did_you_mean
-from ccloss.experiment import Experiment, explain
+from ccloss.experiment import ATTENTION, Experiment, explain
 
 ROUNDS = 5
 """Of every experiment (sec. 3.2)."""
@@ -164,11 +164,12 @@ class Table:
         """Where the run of an experiment, with its fields resolved, stands in this table."""
         column = Column(experiment["data"], experiment["backbone"])
         for row in self.rows:
-            protocol = self._experiment(row, column).resolve().to_dict()
+            protocol = _plain(self._experiment(row, column).resolve().to_dict())
+            own = _plain(experiment)
             differing = {
                 name
                 for name, value in protocol.items()
-                if name not in _ROUND and experiment.get(name) != value
+                if name not in _ROUND and own.get(name) != value
             }
             if differing <= set(SCALE):
                 departures = ((name, experiment[name]) for name in SCALE if name in differing)
@@ -193,6 +194,11 @@ class Table:
             return own
         names = [data] if data else dict.fromkeys(column.data for column in self.columns)
         return [_usual_column(name, backbone) for name in names]
+
+
+def _plain(experiment: Fields) -> dict[str, Any]:
+    """Without what a loss's name says of attention, which the field of that name says as well."""
+    return {**experiment, "loss": experiment["loss"].removesuffix(ATTENTION)}
 
 
 def _usual_column(data: str, backbone: str | None) -> Column:

@@ -134,14 +134,22 @@ def opened_channels(rounds: Sequence[Record]) -> dict[str, Any] | None:
     }
 
 
-def _curve(rounds: Sequence[Epochs], value: Callable[[Mapping[str, Any]], Any]) -> Any:
+def by_epoch(
+    rounds: Sequence[Epochs], value: Callable[[Mapping[str, Any]], Any]
+) -> dict[int, list[float]]:
+    """A value of every epoch in order, over the rounds that have it as a finite number."""
     found: dict[int, list[float]] = {}
     for metrics in rounds:
         for line in metrics:
             number = value(line)
             if number is not None and math.isfinite(number):
                 found.setdefault(line["epoch"], []).append(number)
-    epochs = _thinned(sorted(found))
+    return dict(sorted(found.items()))
+
+
+def _curve(rounds: Sequence[Epochs], value: Callable[[Mapping[str, Any]], Any]) -> Any:
+    found = by_epoch(rounds, value)
+    epochs = _thinned(list(found))
     if not epochs:
         return None
     return {

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ccloss.records import Record, RunFolder, TestSample
 from ccloss.report import canvas, samples
+from ccloss.report.charts import Epochs, by_epoch
 from ccloss.report.folder import make_folder
 from ccloss.report.geometry import (
     RAW,
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 _MATRIX_IMAGES = 300
 """Images along each side of a matrix of distances."""
-
-Epochs = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -268,16 +268,10 @@ def _curves(methods: Sequence[_Method]) -> "Figure | None":
 
 
 def _curve(rounds: Sequence[Epochs], value: Callable[[Mapping[str, Any]], Any]) -> _Curve:
-    """Gathers a value by epoch over the rounds that have it."""
-    found: dict[int, list[float]] = {}
-    for metrics in rounds:
-        for line in metrics:
-            if value(line) is not None:
-                found.setdefault(line["epoch"], []).append(value(line))
-    epochs = sorted(found)
-    values = [found[epoch] for epoch in epochs]
-    mean = [float(np.mean(each)) for each in values]
-    return _Curve(epochs, mean, [min(each) for each in values], [max(each) for each in values])
+    found = by_epoch(rounds, value)
+    mean = [fmean(values) for values in found.values()]
+    low, high = ([pick(values) for values in found.values()] for pick in (min, max))
+    return _Curve(list(found), mean, low, high)
 
 
 def _draw_curve(ax: "Axes", curve: _Curve, line: Mapping[str, Any]) -> None:

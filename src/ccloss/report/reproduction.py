@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
-from statistics import fmean, median, median_low, stdev
+from statistics import median, median_low, stdev
 from typing import Any, NamedTuple
 
 from ccloss.errors import InputError
 from ccloss.paper import BASELINES, FIGURE3, P_VALUES, TABLE3, TABLES, Column, Published, Table
 from ccloss.records import Record
 from ccloss.report.folder import write_texts
-from ccloss.report.tables import ratio_text
+from ccloss.report.tables import mean_of, ratio_text
 from ccloss.report.text import csv_text, escape_latex, escape_markdown, markdown_table
 from ccloss.stats import (
     AccuracyMargin,
@@ -265,7 +265,7 @@ def _grid(table: Table, departures: Departures, measured: Mapping[Place, Rounds]
             **_summary(list(accuracies[place].values()), table.published.get(place)),
             paired=pairs.get(place),
             best=place in best,
-            feature_ratio=_feature_ratio(measured.get(place, {})),
+            feature_ratio=mean_of(measured.get(place, {}).values(), "feature_ratio"),
             baseline=_baseline(table, place, list(accuracies[place].values())),
         )
         for place in places
@@ -297,11 +297,6 @@ def _p(
     if len(values) < 2:
         return None
     return one_sample_test(values, constant, alternative=alternative).p_value
-
-
-def _feature_ratio(rounds: Rounds) -> float | None:
-    ratios: list[Any] = [run.evaluation.get("feature_ratio") for run in rounds.values()]
-    return fmean(ratios) if ratios and None not in ratios else None
 
 
 def _paired(table: Table, accuracies: Mapping[Place, Mapping[int, float]]) -> dict[Place, Paired]:

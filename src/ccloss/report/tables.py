@@ -1,6 +1,6 @@
 """The comparison of methods as a table: one row a method, means over its rounds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -211,21 +211,21 @@ def _row(method: str, rounds: Sequence[Record]) -> Row:
     return Row(
         method=method,
         accuracy=accuracy_margin([record.accuracy for record in rounds]),
-        top5=_mean(rounds, "top5"),
-        nll=_mean(rounds, "nll"),
-        calibration_error=_mean(rounds, "calibration_error"),
-        feature_ratio=_mean(rounds, "feature_ratio"),
-        attention_ratio=_mean(rounds, "attention_ratio"),
+        top5=mean_of(rounds, "top5"),
+        nll=mean_of(rounds, "nll"),
+        calibration_error=mean_of(rounds, "calibration_error"),
+        feature_ratio=mean_of(rounds, "feature_ratio"),
+        attention_ratio=mean_of(rounds, "attention_ratio"),
         seconds=fmean(record.seconds for record in rounds),
         images_per_second=fmean(record.images_per_second for record in rounds),
         parameters=rounds[0].parameters,
     )
 
 
-def _mean(rounds: Sequence[Record], metric: str) -> float | None:
+def mean_of(rounds: Iterable[Record], metric: str) -> float | None:
     """A metric's mean; undefined if it is so in any round, lest the mean hide a collapsed one."""
     values: list[Any] = [record.evaluation.get(metric) for record in rounds]
-    return None if None in values else fmean(values)
+    return fmean(values) if values and None not in values else None
 
 
 def _plain(row: Row) -> dict[str, Any]:
