@@ -54,6 +54,35 @@ def test_help_and_version_answer_without_torch() -> None:
     assert all(word in done.stdout for word in ("train", "compare", "reproduce", "report"))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "--loss", "cx"], ["compare", "--losses", "ce,cx+cam"], ["train", "--epochs", "x"]],
+    ids=lambda arguments: arguments[1],
+)
+def test_a_slip_is_told_without_torch(arguments: list[str]) -> None:
+    code = f"import sys, ccloss.cli\nassert ccloss.cli.main({arguments}) == 2\n"
+    code += "assert 'torch' not in sys.modules, 'torch'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_known_before_torch_are_those_of_the_losses() -> None:
+    from ccloss.experiment import LOSS_NAMES
+    from ccloss.losses import LOSSES
+
+    assert tuple(LOSSES) == LOSS_NAMES
+
+
+def test_a_loss_of_ones_own_is_known_to_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ccloss.losses import LOSSES, CrossEntropyLoss
+
+    monkeypatch.setitem(LOSSES, "mine", CrossEntropyLoss)
+    assert main(["train", *SMALL, "--loss", "mine", "--out", str(tmp_path / "run")]) == 0
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ccloss import __version__
-from ccloss.errors import DivergenceError, InputError, did_you_mean
-from ccloss.experiment import Experiment, explain
+from ccloss.errors import DivergenceError, InputError, did_you_mean, unknown_loss
+from ccloss.experiment import ATTENTION, LOSS_NAMES, Experiment, explain
 from ccloss.paper import ROUNDS, TABLES, select
 from ccloss.paper import Table as PaperTable
 from ccloss.records import Record, RunFolder, find_runs
@@ -389,18 +389,21 @@ def verify(name: str, /, *, data_root: DataRoot = None) -> int:
 
 def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     """One experiment a loss, which differ in nothing else."""
-    from ccloss.losses import LOSSES, loss_options
-
     if experiment.loss != Experiment().loss:
         raise InputError(f"loss is for `ccloss train`, got {experiment.loss!r}; use --losses")
     if experiment.attention is not None:
         raise InputError("attention is for `ccloss train`; write +cam behind a name in --losses")
     names = [name.strip() for name in losses.split(",") if name.strip()]
     if not names:
-        raise InputError(f"losses must name at least one of {', '.join(LOSSES)}, got {losses!r}")
+        raise InputError(
+            f"losses must name at least one of {', '.join(LOSS_NAMES)}, got {losses!r}"
+        )
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"losses name {name!r} twice; give every loss once")
+        _check_loss_name(name.removesuffix(ATTENTION))
+    from ccloss.losses import loss_options
+
     experiments = []
     for name in names:
         named = dataclasses.replace(experiment, loss=name, loss_options={})
@@ -417,9 +420,17 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
 
 def _check_loss(name: str, options: Mapping[str, Any]) -> None:
     """Tells a mistake in a loss before any data are loaded."""
+    _check_loss_name(name)
     from ccloss.losses import make_loss
 
     make_loss(name, options, num_classes=1, features=1)
+
+
+def _check_loss_name(name: str) -> None:
+    """Tells a slip in a name at once: torch, which knows of options, takes seconds to load."""
+    may_be_more = "ccloss.losses" in sys.modules  # where a program has put its own
+    if not (may_be_more or name in LOSS_NAMES or name.startswith("pml:")):
+        raise unknown_loss(name, LOSS_NAMES)
 
 
 def _tables(names: str) -> list[PaperTable]:

@@ -24,3 +24,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, if any is near."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_loss(name: str, known: Iterable[str]) -> InputError:
+    """What to say of a loss that there is not."""
+    return InputError(
+        f"loss must be one of {', '.join(known)} or pml:NAME of pytorch-metric-learning, "
+        f"got {name!r}" + did_you_mean(name, known)
+    )

@@ -28,6 +28,11 @@ def _listed(value: Any) -> Any:
 ATTENTION = "+cam"
 """Ends the name of a loss whose network has channel attention that the loss does not ask for."""
 
+LOSS_NAMES = (
+    "ce", "cc", "focal", "a-softmax", "mc", "ical", "fical", "center", "cosface", "arcface"
+)  # fmt: skip
+"""The losses there are from the start, for those who would know before torch is loaded."""
+
 LOSSES_ON_ATTENTION = frozenset({"cc"})
 """Losses that work on channel attention: their network has it without saying so."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from ccloss.errors import InputError, did_you_mean
+from ccloss.errors import InputError, did_you_mean, unknown_loss
 from ccloss.losses.angular import ArcFaceLoss, ASoftmaxLoss, CosFaceLoss
 from ccloss.losses.center import CenterLoss
 from ccloss.losses.channel_correlation import ChannelCorrelationLoss
@@ -104,10 +104,7 @@ def loss_class(name: str) -> type[Loss]:
     if name.startswith(PREFIX):
         return MetricLearningLoss
     if name not in LOSSES:
-        raise InputError(
-            f"loss must be one of {', '.join(LOSSES)} or {PREFIX}NAME of pytorch-metric-learning, "
-            f"got {name!r}" + did_you_mean(name, LOSSES)
-        )
+        raise unknown_loss(name, LOSSES)
     return LOSSES[name]
 
 
