@@ -34,9 +34,9 @@ the wait for its data; those of the timed steps are added up, and the process is
 What is timed are ``--steps`` steps: of the rivals after ``--warmup`` steps and well before their
 data end, so that no start of workers counts and loading goes on meanwhile; of ccloss the second of
 two epochs of so many steps, whole but for its evaluation. The bare loop is timed from its first
-step, in a process that has run it before (``benchmarks/loop_overhead.py`` compares it with ccloss's
-first epoch, and more exactly). On CUDA all wait for the device. A repetition measures all in an
-order drawn anew, and ratios are taken within it.
+step, after one of the warm-up's length (``benchmarks/loop_overhead.py`` compares it more exactly).
+On CUDA all wait for the device. Each measurement has a process of its own. A repetition measures
+all in an order drawn anew, and ratios are taken within it.
 """
 
 import argparse
@@ -46,6 +46,7 @@ import hashlib
 import io
 import json
 import logging
+import multiprocessing
 import os
 import random
 import re
@@ -58,6 +59,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -265,6 +267,7 @@ def ccloss_seconds(case: Case, setting: Setting, plan: Plan) -> float:
 
 
 def bare_seconds(case: Case, setting: Setting, plan: Plan) -> float:
+    bare(case.experiment, random_data(case.experiment, case.channels, case.classes, plan.warmup))
     data = random_data(case.experiment, case.channels, case.classes, plan.steps)
     return bare(case.experiment, data)
 
@@ -449,11 +452,10 @@ def entries(rivals: Sequence[str], device: str) -> list[Entry]:
     ]
 
 
-def warm_up(case: Case, plan: Plan, which: Sequence[Entry]) -> None:
-    """Sets up what the process keeps, for the one that has no steps before the timed ones."""
-    for tool, setting in which:
-        if tool == "bare":
-            bare_seconds(case, SETTINGS[setting], plan._replace(steps=plan.warmup))
+def in_new_process(entry: Entry, case: Case, plan: Plan) -> float:
+    """Seconds of the timed steps. A tool finds no memory, threads or workers of another."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(TOOLS[entry.tool], case, SETTINGS[entry.setting], plan).result()
 
 
 Seconds = dict[Entry, list[float]]
@@ -463,13 +465,12 @@ def measure(
     case: Case, plan: Plan, which: Sequence[Entry], repetitions: int, shuffler: random.Random
 ) -> Iterator[Seconds]:
     """All seconds so far, after every repetition."""
-    warm_up(case, plan, which)
     seconds: Seconds = {entry: [] for entry in which}
     order = list(which)
     for _ in range(repetitions):
         shuffler.shuffle(order)
         for entry in order:
-            seconds[entry].append(TOOLS[entry.tool](case, SETTINGS[entry.setting], plan))
+            seconds[entry].append(in_new_process(entry, case, plan))
         yield seconds
 
 

@@ -48,6 +48,36 @@ def test_passes_are_the_loop_over_rows(size: tuple[int, int, int, int]) -> None:
         close(passes.pull_and_push(vectors, index, centres, pull, push), torch.stack(moved))
 
 
+@given(sizes)
+@example((7, 3, 2, 6))
+@settings(max_examples=20, deadline=None)
+def test_soft_passes_are_the_loop_over_rows(size: tuple[int, int, int, int]) -> None:
+    samples, width, classes, block = size
+    vectors, _, push, tables, pull = drawn(samples, width, classes)
+    rows = torch.rand(samples, classes, generator=torch.Generator().manual_seed(1)).double()
+    shift = tables[0]
+    sums = torch.zeros(classes, width, dtype=torch.float64)
+    squares = torch.zeros(classes, dtype=torch.float64)
+    moved = []
+    for vector, row in zip(vectors, rows, strict=True):
+        away = vector - shift
+        each = [row[k] * (pull[k] * away + push[k]) for k in range(classes)]
+        moved.append(torch.stack(each).sum(0))
+        for k in range(classes):
+            sums[k] += row[k] * away
+            squares[k] += row[k] * sum(value**2 for value in away.tolist())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "BLOCK", block)
+        close = torch.testing.assert_close
+        for gradients in (False, True):  # by blocks, and in one expression
+            with torch.set_grad_enabled(gradients):
+                found = passes.soft_sums(vectors, rows, shift)
+                close(found, (sums, squares))
+                grad = passes.soft_pull_and_push(vectors, rows, shift, pull, push)
+                close(grad, torch.stack(moved))
+
+
 def test_blocks_and_one_expression_agree() -> None:
     """What a device, a compiler and a second derivative are given is what blocks give."""
     vectors, index, centres, push, pull = drawn(100, 8, 5)

@@ -75,7 +75,7 @@ def class_distances(
         sums = _soft_distances(attention, labels, group)
     else:
         sums = _hard_distances(attention, labels, num_classes, group)
-    return _reduce(sums, reduction, attention.dtype)
+    return _reduce(sums, reduction)
 
 
 def channel_correlation(
@@ -171,10 +171,8 @@ def _hard_distances(
 
 
 def _soft_distances(attention: Tensor, labels: Tensor, group: dist.ProcessGroup | None) -> _Sums:
-    # The soft sums are differences of large products, so they are taken in double precision, which
-    # one kind of device does not have.
-    precise = torch.float32 if attention.device.type == "mps" else torch.float64
-    rows = labels.detach().to(precise)
+    # The soft sums are differences of large products.
+    rows = labels.detach().to(_double(attention))
     # The closed form needs rows that sum to 1 exactly, where they came in a lesser precision.
     rows = rows / rows.sum(1, keepdim=True)
     totals = _totals(rows.sum(0), rows.square().sum(), attention.detach(), group)
@@ -201,6 +199,8 @@ def _numbered(labels: Tensor, num_classes: int | None, joined: bool) -> tuple[Te
         steps = torch.zeros_like(labels)
         steps[1:] = ordered[1:] != ordered[:-1]
         index, classes = torch.empty_like(labels).scatter_(0, order, steps.cumsum(0)), len(labels)
+    if eager:
+        return index, torch.bincount(index, minlength=classes)
     return index, labels.new_zeros(classes).index_add_(0, index, torch.ones_like(labels))
 
 
@@ -271,100 +271,115 @@ class _HardDistances(torch.autograd.Function):
         totals: _Totals,
         group: dist.ProcessGroup | None,
     ) -> tuple[Tensor, Tensor]:
-        counts, size, _, shift = totals
+        counts, _, _, shift = totals
         sums = passes.class_sums(attention, index, shift, len(counts))
-        means, between = _class_means(sums, totals, group)
-        # A class's mean as one number and the little that rounding takes from it. The scatter about
-        # the first is that about the mean and the square of the second.
-        centres = means + shift
-        rest = means - (centres - shift)
+        means, mean = _class_means(sums, totals, group)
         ctx.totals, ctx.group = totals, group
-        ctx.save_for_backward(attention, index, centres, rest, between)
+        ctx.save_for_backward(attention, index, means, mean)
 
-        scatter = passes.square_distances(attention, index, centres)
-        weights = counts.index_select(0, index)
-        within = torch.stack([weights.dot(scatter), (size - weights).dot(scatter)])
+        centres = means + shift
+        squares = passes.square_distances(attention, index, centres)
+        # In double precision, for a class may have any number of samples to add up.
+        squares = squares.to(_double(attention))
+        scatter = squares.new_zeros(len(counts)).index_add_(0, index, squares)
         if group is not None:
-            within = _all_reduce(within, group)
-        excess = counts * rest.square().sum(1)
-        excess = torch.stack([counts.dot(excess), (size - counts).dot(excess)])
-        intra, across = (within - excess).clamp(min=0)
-        return intra, across + _apart(between, counts, size)
+            scatter = _all_reduce(scatter, group)
+        # About a point beside the mean it is greater than about the mean, by the distance squared.
+        scatter -= counts * _square_lengths(_rounded_off(centres, shift, means))
+        return _distances(scatter, means - mean, totals, attention.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        attention, index, centres, rest, between = ctx.saved_tensors
-        counts, size, _, shift = ctx.totals
-        if _differentiates_backward(ctx):
+        attention, index, means, mean = ctx.saved_tensors
+        counts, _, _, shift = ctx.totals
+        twice = _differentiates_backward(ctx)
+        if twice:
             sums = passes.class_sums(attention, index, shift, len(counts))
-            means, between = _class_means(sums, ctx.totals)
-            centres, rest = means + shift, torch.zeros_like(means)
-        pull, push = _pull_and_push(grads, between, counts, size, ctx.group)
-        push = push - pull[:, None] * rest
+            means, mean = _class_means(sums, ctx.totals)
+        pull, push = _pull_and_push(grads, means - mean, ctx.totals, ctx.group)
+        centres = means + shift
+        if not twice:
+            push.addcmul_(pull[:, None], _rounded_off(centres, shift, means))
         return passes.pull_and_push(attention, index, centres, pull, push), None, None, None
 
 
 class _SoftDistances(torch.autograd.Function):
-    """(intra, inter) for rows of class probabilities."""
+    """(intra, inter) for rows of class probabilities, in the precision of the rows."""
 
     @staticmethod
     def forward(
         ctx: Any, attention: Tensor, rows: Tensor, totals: _Totals, group: dist.ProcessGroup | None
     ) -> tuple[Tensor, Tensor]:
-        counts, size, _, shift = totals
-        centred = attention - shift
-        means, between = _class_means(rows.T @ centred, totals, group)
+        counts, _, _, shift = totals
+        sums, squares = passes.soft_sums(attention, rows, shift)
+        means, mean = _class_means(sums, totals, group)
         ctx.totals, ctx.group = totals, group
-        ctx.save_for_backward(attention, rows, means, between)
+        ctx.save_for_backward(attention, rows, means, mean)
 
         # sum_i y_ik |c_i - mu_k|^2 = sum_i y_ik |c_i|^2 - n_k |mu_k|^2, the class's scatter
-        scatter = rows.T @ centred.square_().sum(1)
         if group is not None:
-            scatter = _all_reduce(scatter, group)
-        scatter = (scatter - counts * means.square().sum(1)).clamp(min=0)
-        across = (size - counts).dot(scatter)
-        return counts.dot(scatter), across + _apart(between, counts, size)
+            squares = _all_reduce(squares, group)
+        scatter = squares - counts * _square_lengths(means)
+        return _distances(scatter, means - mean, totals, attention.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        attention, rows, means, between = ctx.saved_tensors
-        counts, size, _, shift = ctx.totals
-        centred = attention - shift
+        attention, rows, means, mean = ctx.saved_tensors
         if _differentiates_backward(ctx):
-            means, between = _class_means(rows.T @ centred, ctx.totals)
-        pull, push = _pull_and_push(grads, between, counts, size, ctx.group)
+            sums, _ = passes.soft_sums(attention, rows, ctx.totals.shift)
+            means, mean = _class_means(sums, ctx.totals)
+        pull, push = _pull_and_push(grads, means - mean, ctx.totals, ctx.group)
         push = push - pull[:, None] * means
-        grad = torch.addcmul(rows @ push, (rows @ pull)[:, None], centred)
+        grad = passes.soft_pull_and_push(attention, rows, ctx.totals.shift, pull, push)
         return grad, None, None, None
-
-
-def _apart(between: Tensor, counts: Tensor, size: Tensor | int) -> Tensor:
-    """N sum_k n_k |mu_k - mu|^2."""
-    return size * counts.dot(between.square().sum(1))
-
-
-def _pull_and_push(
-    grads: tuple[Tensor, ...],
-    between: Tensor,
-    counts: Tensor,
-    size: Tensor | int,
-    group: dist.ProcessGroup | None,
-) -> tuple[Tensor, Tensor]:
-    """(classes,) towards the class's mean and (classes, D) away from the batch's."""
-    grad_intra, grad_inter = (2 * _world_size(group) * grad for grad in grads)
-    pull = grad_intra * counts + grad_inter * (size - counts)
-    return pull, (grad_inter * size) * between
 
 
 def _class_means(
     sums: Tensor, totals: _Totals, group: dist.ProcessGroup | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(classes, D) means of the classes, and their differences from the mean of the batch."""
+    """(classes, D) means of the classes and (D,) mean of the batch, both from the shift on."""
     if group is not None:
         sums = _all_reduce(sums, group)
     # A class without samples has sum 0; any divisor gives it the mean 0, which nothing reads.
     means = sums / totals.counts.clamp(min=torch.finfo(sums.dtype).tiny)[:, None]
-    return means, means - sums.sum(0) / totals.size
+    return means, sums.sum(0) / totals.size
+
+
+def _distances(
+    scatter: Tensor, between: Tensor, totals: _Totals, given: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """(intra, inter) of the classes' scatters (classes,) and way from the batch's mean."""
+    counts, size = totals.counts, totals.size
+    scatter = scatter.clamp(min=0)
+    outside = (size - counts) * scatter + size * counts * _square_lengths(between)
+    dtype = torch.promote_types(given, torch.float32)
+    return (counts * scatter).sum().to(dtype), outside.sum().to(dtype)
+
+
+def _pull_and_push(
+    grads: tuple[Tensor, ...], between: Tensor, totals: _Totals, group: dist.ProcessGroup | None
+) -> tuple[Tensor, Tensor]:
+    """(classes,) towards the class's mean and (classes, D) away from the batch's."""
+    counts, size = totals.counts, totals.size
+    grad_intra, grad_inter = (2 * _world_size(group) * grad for grad in grads)
+    pull = grad_intra * counts + grad_inter * (size - counts)
+    return pull, (grad_inter * size) * between
+
+
+def _rounded_off(centres: Tensor, shift: Tensor, means: Tensor) -> Tensor:
+    """What rounding has added to ``centres = means + shift``."""
+    return (centres - shift).sub_(means)
+
+
+def _square_lengths(rows: Tensor) -> Tensor:
+    """(classes,) of a table's rows."""
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return lengths.square()
+
+
+def _double(tensor: Tensor) -> torch.dtype:
+    """float64, which one kind of device does not have."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
 
 
 def _differentiates_backward(ctx: Any) -> bool:
@@ -378,13 +393,12 @@ def _differentiates_backward(ctx: Any) -> bool:
     return twice
 
 
-def _reduce(sums: _Sums, reduction: Reduction, given: torch.dtype) -> ClassDistances:
+def _reduce(sums: _Sums, reduction: Reduction) -> ClassDistances:
     intra, inter, size, alike = sums
     if reduction == "mean":
         pairs, same = size * (size - 1) / 2, alike() / 2
         intra, inter = _mean(intra, same), _mean(inter, pairs - same)
-    dtype = torch.promote_types(given, torch.float32)
-    return ClassDistances(intra.to(dtype), inter.to(dtype))
+    return ClassDistances(intra, inter)
 
 
 def _mean(total: Tensor, pairs: Tensor) -> Tensor:

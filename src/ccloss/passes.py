@@ -5,7 +5,8 @@ cache and in one place: nothing of the batch's size is made but the gradient. El
 ``torch.compile``, which does the like of its own accord, a pass is one expression, and so it is
 where a second derivative is to be taken.
 
-Shapes: vectors (N, D), index (N,) classes, tables (classes, D) with a row a class.
+Shapes: vectors (N, D), index (N,) classes, tables (classes, D) with a row a class; soft passes have
+rows (N, classes) of shares in place of an index.
 """
 
 from collections.abc import Iterator
@@ -65,6 +66,40 @@ def pull_and_push(
     return result
 
 
+def soft_sums(vectors: Tensor, rows: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """(classes, D) sums of ``vectors - shift``, and (classes,) of their squared lengths.
+
+    Args:
+        vectors: see above.
+        rows: (N, classes) share of each vector in each class; their precision is the result's.
+        shift: (D,).
+    """
+    if not _goes_by_blocks(vectors):
+        centred = vectors - shift
+        return rows.T @ centred, rows.T @ centred.square().sum(1)
+    sums = rows.new_zeros(rows.shape[1], vectors.shape[1])
+    squares = rows.new_zeros(rows.shape[1])
+    for part, room in _blocks(vectors, rows.dtype):
+        torch.sub(vectors[part], shift, out=room)
+        sums.addmm_(rows[part].T, room)
+        squares.addmv_(rows[part].T, room.square_().sum(1))
+    return sums, squares
+
+
+def soft_pull_and_push(
+    vectors: Tensor, rows: Tensor, shift: Tensor, pull: Tensor, push: Tensor
+) -> Tensor:
+    """(N, D) ``pull * (vector - shift) + push``, both the sum over classes by a vector's shares."""
+    pulls = (rows @ pull)[:, None]
+    if not _goes_by_blocks(vectors):
+        return torch.addcmul(rows @ push, pulls, vectors - shift).to(vectors.dtype)
+    result = torch.empty_like(vectors)
+    for part, room in _blocks(vectors, rows.dtype):
+        torch.matmul(rows[part], push, out=room)
+        result[part] = room.addcmul_(pulls[part], vectors[part] - shift)
+    return result
+
+
 def is_eager_on_cpu(tensor: Tensor) -> bool:
     """Whether a look at values costs no wait for a device, and no break of a compiled graph."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -74,11 +109,11 @@ def _goes_by_blocks(vectors: Tensor) -> bool:
     return is_eager_on_cpu(vectors) and not torch.is_grad_enabled()
 
 
-def _blocks(vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def _blocks(vectors: Tensor, dtype: torch.dtype | None = None) -> Iterator[tuple[slice, Tensor]]:
     """The rows block by block, and for each the same room for as many."""
     count, width = vectors.shape
     step = max(1, min(count, BLOCK // max(1, width)))
-    room = vectors.new_empty(step, width)
+    room = vectors.new_empty(step, width, dtype=dtype or vectors.dtype)
     for start in range(0, count, step):
         rows = slice(start, min(start + step, count))
         yield rows, room[: rows.stop - start]
