@@ -105,6 +105,13 @@ def test_results_are_those_of_their_records(monkeypatch: pytest.MonkeyPatch) -> 
     assert write_results.text() == (ROOT / "docs" / "results.md").read_text()
 
 
+def test_performance_is_what_the_benchmarks_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import write_performance
+
+    assert write_performance.text() == (ROOT / "docs" / "performance.md").read_text()
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -142,6 +149,7 @@ def test_files_that_the_documents_point_to_exist() -> None:
         "docs/decisions.md",
         "docs/losses.md",
         "docs/results.md",
+        "docs/performance.md",
     ):
         text = (ROOT / document).read_text()
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
