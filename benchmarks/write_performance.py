@@ -64,6 +64,7 @@ def text(results: Path = RESULTS) -> str:
         processes=processes,
         sent=sent,
         steps=steps,
+        variants=variants,
         loop=loop,
         speeds=speeds,
         layout=layout,
@@ -179,6 +180,12 @@ TOPICS: dict[str, Topic] = {
         lambda content: "" if "processes" in content else "--no-processes",
     ),
     "loss_step": Topic(lambda content: longest(content["seconds"].values()), lambda _: ""),
+    "step_variants": Topic(
+        lambda content: longest(
+            seconds for case in content["cases"].values() for seconds in case["seconds"].values()
+        ),
+        lambda content: f"--cases {' '.join(repr(name) for name in content['cases'])}",
+    ),
     "loop_overhead": Topic(
         lambda content: longest(case["ratios"] for case in content["cases"].values()), lambda _: ""
     ),
@@ -605,6 +612,28 @@ def steps(content: Content) -> str:
         cells = [thousandths(statistics.median(found)), spread(found), NONE]
         lines.append([f"`cc`, of the time of `{SAME_HEAD}`", *cells])
     return table(lines)
+
+
+def variants(content: Content) -> str:
+    """Ways to take one step, beside ours."""
+    cases = content["cases"]
+    names = list(dict.fromkeys(name for case in cases.values() for name in case["seconds"]))
+    lines = [["step", *cases, *(f"first step, {name}" for name in cases)]]
+    for name in names:
+        cells = [variant(case, name) for case in cases.values()]
+        cells += [seconds_text(case["first_step_seconds"].get(name)) for case in cases.values()]
+        lines.append([name, *cells])
+    return table(lines)
+
+
+def variant(case: Content, name: str) -> str:
+    """Milliseconds of a step, and of ours how much that is; of a single step it is said."""
+    taken = case["seconds"].get(name)
+    if taken is None:
+        return NONE
+    mark = "†" if len(taken) == 1 else ""
+    ratio = times(case["median_ratio_to_ours"][name])
+    return f"{milliseconds(statistics.median(taken))} ({ratio}{mark})"
 
 
 def loop(content: Content) -> str:
