@@ -267,6 +267,7 @@ def test_a_run_that_gets_on_between_deaths_has_not_failed(tmp_path: Path) -> Non
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from ccloss.campaign import loop
@@ -274,6 +275,8 @@ from ccloss.campaign.executors import processes
 from campaigns import Log, small_plan
 
 if __name__ == "__main__":
+    # A shell has what it starts in the background ignore it, and tests may be started there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with processes(1) as executor:
         loop.run(small_plan(Path(sys.argv[1]), epochs=10_000), executor, observer=Log())
 """
@@ -290,10 +293,13 @@ def test_workers_end_with_their_campaign(tmp_path: Path, number: int) -> None:
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as parent:
-        folder = small_plan(tmp_path / "runs", epochs=10_000)[0].folder
-        _wait(folder.metrics.exists)
-        parent.send_signal(number)
-        parent.wait(30)
+        try:
+            folder = small_plan(tmp_path / "runs", epochs=10_000)[0].folder
+            _wait(folder.metrics.exists)
+            parent.send_signal(number)
+            parent.wait(30)
+        finally:
+            parent.kill()
     _wait(lambda: _is_free(folder))
 
 
