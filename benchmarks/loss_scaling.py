@@ -22,7 +22,6 @@ import math
 import random
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,12 +32,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
+from benchmarks.loss_cost import A_TIMING, timed
 from ccloss.functional import channel_correlation
 from ccloss.records import provenance
 
 WORLD = 2
-A_TIMING = 0.02
-"""Seconds that a timing lasts at least: a batch of calls where one is shorter."""
 CALLS = 10
 """Steps in a timing over processes, which must agree on them."""
 
@@ -82,18 +80,6 @@ def stepper(size: Size, device: str) -> Step:
     return lambda: torch.autograd.grad(channel_correlation(vectors, labels), vectors)
 
 
-def timed(step: Step, calls: int, device: str) -> float:
-    """Seconds a call."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(calls):
-        step()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - started) / calls
-
-
 def sweep(name: str, repetitions: int, device: str) -> dict[str, Any]:
     """Seconds of every size, and their ratios to the first size's."""
     sizes = SWEEPS[name]
@@ -101,13 +87,13 @@ def sweep(name: str, repetitions: int, device: str) -> dict[str, Any]:
     calls = {}
     for value, step in steps.items():
         step()
-        calls[value] = max(1, math.ceil(A_TIMING / timed(step, 1, device)))
+        calls[value] = max(1, math.ceil(A_TIMING / timed(step, device)))
     seconds: dict[int, list[float]] = {value: [] for value in steps}
     order, shuffler = list(steps), random.Random(0)
     for _ in range(repetitions):
         shuffler.shuffle(order)
         for value in order:
-            seconds[value].append(timed(steps[value], calls[value], device))
+            seconds[value].append(timed(steps[value], device, calls[value]))
     first = next(iter(steps))
     ratios = {
         value: [a / b for a, b in zip(times, seconds[first], strict=True)]
@@ -212,7 +198,7 @@ def time_together(way: Way, threads: int) -> float:
     seconds = 0.0
     if dist.get_rank() < way.processes:
         way.step()  # threads are there, and the others' too
-        seconds = timed(way.step, CALLS, "cpu")
+        seconds = timed(way.step, "cpu", CALLS)
     slower = torch.tensor(seconds, dtype=torch.float64)
     dist.all_reduce(slower, op=dist.ReduceOp.MAX)
     return float(slower)

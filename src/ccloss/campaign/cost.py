@@ -70,9 +70,10 @@ def estimate(runs: Sequence[Run], data_root: Path | None = None) -> list[Cost]:
         images = counts[of_data]
         key = _speed_key(experiment)
         if key not in known and not run.folder.finished:
-            channels: Any = experiment.channels or images.channels
-            probed = replace(experiment, channels=channels)
-            known[key] = (seconds_per_step(probed, images.classes), False)
+            known[key] = (
+                seconds_per_step(with_channels(experiment, images), images.classes),
+                False,
+            )
         costs.append(_cost(run, experiment, images, *known.get(key, (0.0, True))))
     return costs
 
@@ -88,6 +89,12 @@ def count_images(experiment: Experiment, data_root: Path | None = None) -> Count
     held_out = round(train * experiment.validation)
     test = held_out or min(source.test, experiment.test_limit or source.test)
     return Counts(train - held_out, test, source.classes, source.channels)
+
+
+def with_channels(experiment: Experiment, images: Counts) -> Experiment:
+    """The experiment with its channels known, as the timing of a step wants it."""
+    channels: Any = experiment.channels or images.channels
+    return replace(experiment, channels=channels)
 
 
 def _cost(run: Run, experiment: Experiment, images: Counts, step: float, measured: bool) -> Cost:

@@ -4,15 +4,14 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from math import inf
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from ccloss.campaign.cost import count_images
+from ccloss.campaign.cost import count_images, with_channels
 from ccloss.campaign.executors import device_count, processes
 from ccloss.experiment import Experiment
 from ccloss.training import step_times
@@ -51,8 +50,7 @@ def rates(experiment: Experiment, most: int, data_root: Path | None = None) -> d
     """
     experiment = experiment.resolve()
     images = count_images(experiment, data_root)
-    channels: Any = experiment.channels or images.channels
-    experiment = replace(experiment, channels=channels)
+    experiment = with_channels(experiment, images)
     limit = most if torch.cuda.is_available() else min(most, torch.get_num_threads())
 
     def measured(runs: int) -> float:
