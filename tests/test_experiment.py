@@ -8,7 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from ccloss.errors import InputError
-from ccloss.experiment import LOSSES_ON_ATTENTION, PROTOCOLS, Experiment, differences, explain
+from ccloss.experiment import (
+    LOSSES_ON_ATTENTION,
+    PROTOCOLS,
+    Experiment,
+    as_begun,
+    differences,
+    explain,
+)
 from ccloss.losses import LOSSES
 
 # Sec. 3.2, and sec. 2.1 for the network.
@@ -49,7 +56,7 @@ EVERYWHERE = {
     "sampler": "shuffle",
     "samples_per_class": 4,
     "weight_decay": 5e-4,
-    "precision": "fp32",
+    "precision": None,
     "loss": "cc",
     "loss_options": {},
     "attention": True,
@@ -77,6 +84,20 @@ def test_digits_take_seconds_and_are_never_flipped() -> None:
     resolved = Experiment(data="digits").resolve()
     assert (resolved.backbone, resolved.image_size, resolved.epochs) == ("convnet", 8, 20)
     assert resolved.flip == 0
+    assert resolved.precision == "fp32"
+
+
+def test_what_was_decided_when_it_was_begun_stays_decided() -> None:
+    held = Experiment(data="mnist", channels=1, precision="bf16").resolve().to_dict()
+    assert as_begun(Experiment(data="mnist"), held).to_dict() == held
+    asked = as_begun(Experiment(data="mnist", precision="fp32", epochs=2), held)
+    assert (asked.precision, asked.channels, asked.epochs) == ("fp32", 1, 2)
+    assert as_begun(Experiment(), {}) == Experiment().resolve()  # nothing is known of it yet
+
+
+def test_a_folder_with_what_no_experiment_has_is_told() -> None:
+    with pytest.raises(InputError, match="precision must be 'fp32' or 'bf16', got 'fp7'"):
+        as_begun(Experiment(), {"precision": "fp7"})
 
 
 def test_folders_of_images_are_treated_as_cifar100() -> None:

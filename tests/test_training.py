@@ -21,6 +21,7 @@ from ccloss import training
 from ccloss.data.images import fingerprint, statistics
 from ccloss.data.loader import train_loader
 from ccloss.errors import DivergenceError, InputError
+from ccloss.experiment import Experiment
 from ccloss.losses import make_loss
 from ccloss.models import build_model
 from ccloss.records import RunFolder
@@ -396,11 +397,46 @@ def test_collapse_of_attention_is_told(folder: RunFolder) -> None:
 def test_bf16_trains_and_warns_where_it_is_slow(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_is_slow_in_bf16", lambda device: True)
+    monkeypatch.setattr(training, "_has_bf16", lambda device: False)
     experiment = small_experiment(precision="bf16", epochs=1, max_steps=2)
     record = training.train(experiment, folder, DATA)
     assert any("no bf16 instructions" in warning for warning in record.warnings)
     assert all(torch.isfinite(value).all() for value in load_file(folder.model).values())
+
+
+@pytest.mark.parametrize(("made_for_it", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_precision_left_open_is_the_device_s(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, made_for_it: bool, precision: str
+) -> None:
+    monkeypatch.setattr(training, "_has_bf16", lambda device: made_for_it)
+    record = training.train(open_experiment(), folder, DATA)
+    assert record.experiment["precision"] == precision
+    assert training.settle_precision(Experiment(data="digits")).precision == "fp32"
+    assert training.settle_precision(Experiment(precision="bf16")).precision == "bf16"
+
+
+@pytest.mark.parametrize("made_for_it", [True, False])
+def test_a_run_goes_on_in_its_precision_on_another_device(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, made_for_it: bool
+) -> None:
+    monkeypatch.setattr(training, "_has_bf16", lambda device: made_for_it)
+    with pytest.raises(Interrupted):
+        training.train(open_experiment(), folder, DATA, watcher=Listener(interrupt_after=1))
+    monkeypatch.setattr(training, "_has_bf16", lambda device: not made_for_it)
+    record = training.train(open_experiment(), folder, DATA, resume=True)
+    assert record.experiment["precision"] == ("bf16" if made_for_it else "fp32")
+
+
+def open_experiment() -> Experiment:
+    """One that leaves its precision to the device, which digits do not."""
+    fields = {"data": "folder:of-digits", "backbone": "convnet", "image_size": 8}
+    return small_experiment(**fields, epochs=2, max_steps=6)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo to ask")
+def test_bf16_of_the_processor_is_what_the_kernel_says() -> None:
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert training._has_bf16(torch.device("cpu")) == ("avx512_bf16" in flags or "bf16" in flags)
 
 
 def test_loss_without_what_it_needs_is_refused_before_anything_is_written(

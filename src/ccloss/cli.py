@@ -20,7 +20,7 @@ from rich.table import Table
 
 from ccloss import __version__
 from ccloss.errors import DivergenceError, InputError, did_you_mean, unknown_loss
-from ccloss.experiment import ATTENTION, LOSS_NAMES, Experiment, explain
+from ccloss.experiment import ATTENTION, LOSS_NAMES, Experiment, Precision, explain
 from ccloss.paper import ROUNDS, TABLES, select
 from ccloss.paper import Table as PaperTable
 from ccloss.records import Record, RunFolder, find_runs
@@ -57,8 +57,8 @@ class Scale:
     evaluate_every: int | None = None
     """Epochs between evaluations; the last epoch is always evaluated."""
 
-    precision: Literal["fp32", "bf16"] | None = None
-    """Of the network; losses are always computed in fp32."""
+    precision: Precision | None = None
+    """Of the network (here: fp32, on any device); losses are always computed in fp32."""
 
     learning_rate: float | None = None
     """At the first step (the paper: 0.1)."""
@@ -447,10 +447,11 @@ def _run(runs: "Sequence[Run]", resources: Resources) -> bool:
     """Does the runs; whether any has failed."""
     from ccloss.campaign.cost import estimate
     from ccloss.campaign.loop import run
-    from ccloss.campaign.plan import check_own
+    from ccloss.campaign.plan import check_own, in_one_precision
 
     for each in runs:
         check_own(each)
+    runs = in_one_precision(runs)
     with _executor(resources, runs) as executor:
         costs = estimate(runs, resources.data_root)
         console = Console(stderr=True, quiet=not _leads())
@@ -516,11 +517,12 @@ def _measured_width(left: "Sequence[Run]", most: int, resources: Resources) -> i
 def _print_costs(runs: "Sequence[Run]", resources: Resources) -> int:
     """What would run, cell after cell, what of it is done, and what is left."""
     from ccloss.campaign.cost import estimate
-    from ccloss.campaign.plan import check_own
+    from ccloss.campaign.plan import check_own, in_one_precision
     from ccloss.training import duration
 
     for each in runs:
         check_own(each)
+    runs = in_one_precision(runs)
     costs = estimate(runs, resources.data_root)
     cells: dict[str, list[int]] = {}
     for place, run in enumerate(runs):

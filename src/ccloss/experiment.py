@@ -11,6 +11,7 @@ from ccloss.errors import InputError
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Precision = Literal["fp32", "bf16"]
 Share = Annotated[float, Field(ge=0, le=1)]
 # From left to right, so that what a command line gives as text becomes a number where it can.
 Option = Annotated[
@@ -56,9 +57,13 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
         "flip": 0.0,
         "hidden_features": 64,
         "epochs": 20,
+        "precision": "fp32",  # their steps are too small to gain by bf16
     },
 }
 """What a data set asks for where it differs from :data:`DEFAULTS`."""
+
+DECIDED_LATER = ("channels", "precision")
+"""Fields that the data and the device decide where nobody does."""
 
 DEFAULTS: Mapping[str, Any] = {
     "backbone": "vgg16",
@@ -144,8 +149,8 @@ class Experiment:
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """Of SGD, on every weight."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the network; losses are always computed in fp32."""
+    precision: Precision | None = None
+    """Of the network, by default bf16 on a device made for it; losses are always in fp32."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Of every random draw. Rounds differ in it alone."""
@@ -191,7 +196,7 @@ class Experiment:
         return " ".join([name, *options])
 
     def resolve(self) -> "Experiment":
-        """The same run with nothing left open, except ``channels`` and limits, which may be.
+        """The same run with nothing left open, except limits and :data:`DECIDED_LATER`.
 
         Raises:
             InputError: attention is turned off for a loss that works on it.
@@ -211,6 +216,26 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, fit for JSON."""
         return dataclasses.asdict(self)
+
+
+def as_begun(experiment: Experiment, held: Mapping[str, Any]) -> Experiment:
+    """The experiment, resolved, with what was decided when it was begun.
+
+    Args:
+        experiment: as it is asked for now.
+        held: the fields that its folder has.
+
+    Raises:
+        InputError: the folder has what no experiment can have.
+    """
+    settled = experiment.resolve()
+    decided: dict[str, Any] = {
+        name: held.get(name) for name in DECIDED_LATER if getattr(settled, name) is None
+    }
+    try:
+        return dataclasses.replace(settled, **decided)
+    except ValidationError as error:
+        raise InputError(explain(error)) from None
 
 
 def explain(error: ValidationError) -> str:

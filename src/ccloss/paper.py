@@ -34,6 +34,9 @@ SCALE = (
 )
 """Fields in which a re-run may depart from the paper and still be a re-run of its cell."""
 
+PRECISION = "fp32"
+"""Of the paper's runs: it names none, and then there was no other that went without saying."""
+
 _ROUND = frozenset({"seed", "channels"})
 """What differs from round to round, and what the images decide."""
 
@@ -177,7 +180,13 @@ class Table:
         return None
 
     def _experiment(self, row: str, column: Column, **scale: Any) -> Experiment:
-        fields = {**column._asdict(), **self.fixed, **self.rows[row], **scale}
+        fields = {
+            "precision": PRECISION,
+            **column._asdict(),
+            **self.fixed,
+            **self.rows[row],
+            **scale,
+        }
         try:
             return Experiment(**fields)
         except ValidationError as error:

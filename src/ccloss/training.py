@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import platform
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from ccloss.data.images import ImageSet, MemoryImages, fingerprint, statistics, 
 from ccloss.data.loader import Batch, Loader, eval_loader, train_loader
 from ccloss.data.sources import Dataset, hold_out, load
 from ccloss.errors import DivergenceError, InputError
-from ccloss.experiment import Experiment, differences
+from ccloss.experiment import Experiment, as_begun, differences
 from ccloss.losses import loss_class, make_loss
 from ccloss.metrics import Predictions, balanced, join, measure
 from ccloss.models import Classifier, build_model
@@ -107,9 +108,21 @@ def load_data(
 
 
 def settle(experiment: Experiment, dataset: Dataset) -> Experiment:
-    """The experiment with every field known that the data decide, as a run's folder has it."""
+    """The experiment with every field known that data and device decide, as a run's folder has it.
+
+    See :func:`settle_precision` for what the device decides.
+    """
     channels: Any = dataset.channels  # 1 or 3, as the source has checked
-    return dataclasses.replace(experiment.resolve(), channels=channels)
+    return dataclasses.replace(settle_precision(experiment), channels=channels)
+
+
+def settle_precision(experiment: Experiment) -> Experiment:
+    """The experiment, resolved, with its precision known: bf16 where the device is made for it."""
+    experiment = experiment.resolve()
+    if experiment.precision is not None:
+        return experiment
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    return dataclasses.replace(experiment, precision="bf16" if _has_bf16(device) else "fp32")
 
 
 def train(
@@ -141,6 +154,8 @@ def train(
         DivergenceError: the loss has become NaN or infinite. The state after the epoch before is
             kept.
     """
+    if resume and folder.started:
+        experiment = as_begun(experiment, folder.read_experiment())
     run = _Run(experiment, dataset, workers, watcher or Silent())
     return run.train(folder, resume, overwrite)
 
@@ -208,7 +223,7 @@ def step_times(
         seconds: to go on for; at least two steps are taken.
         steps: so many at most.
     """
-    experiment = experiment.resolve()
+    experiment = settle_precision(experiment)
     size, batch = _known(experiment.image_size), _known(experiment.batch_size)
     part = min(batch, max(2, PROBED_PIXELS // size**2))
     device = _accelerator(experiment).device
@@ -280,8 +295,8 @@ class _Run:
                 _check_folder(folder, self.experiment, resume, overwrite)
                 _open_folder(folder, self.experiment, overwrite)
             self.accelerator.wait_for_everyone()
-            if self.experiment.precision == "bf16" and _is_slow_in_bf16(self.accelerator.device):
-                self._warn("this processor has no bf16 instructions: fp32 is many times faster")
+            if self.experiment.precision == "bf16" and not _has_bf16(self.accelerator.device):
+                self._warn("this device has no bf16 instructions: fp32 can be many times faster")
             done = load_checkpoint(folder.checkpoints, self._modules, self.optimizer, self._warn)
             keeper = None
             if self.accelerator.is_main_process:
@@ -716,9 +731,18 @@ def _images(batch: Batch) -> Tensor:
     return batch.images.to(memory_format=torch.channels_last).float().div_(255)
 
 
-def _is_slow_in_bf16(device: torch.device) -> bool:
-    """Whether the device emulates bf16; measured at 12 to 18 times fp32's time a step."""
-    return device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16, and not only an emulation of them."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    # On ARM alone oneDNN asks for the instructions themselves.
+    on_arm = platform.machine() in ("aarch64", "arm64")
+    made_for_it = torch.ops.mkldnn._is_mkldnn_bf16_supported() and (
+        on_arm or torch.cpu._is_avx512_bf16_supported()
+    )
+    return bool(made_for_it)
 
 
 def _device_name(device: torch.device) -> str:

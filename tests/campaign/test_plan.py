@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from campaigns import small_plan
-from ccloss.campaign.plan import check_own, plan
+from ccloss import training
+from ccloss.campaign.plan import check_own, in_one_precision, plan
 from ccloss.errors import InputError
+from ccloss.experiment import Experiment
 from ccloss.paper import TABLES
 from ccloss.records import RunFolder
 from runs import small_experiment
@@ -79,6 +81,30 @@ def test_a_folder_of_other_channels_is_refused(tmp_path: Path) -> None:
     run.folder.write_experiment(settled.to_dict())
     with pytest.raises(InputError, match="channels: 1 before, 3 now"):
         check_own(run)
+
+
+def test_a_campaign_keeps_to_the_precision_of_its_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_has_bf16", lambda device: True)
+    runs = plan([Experiment(data=data, loss="ce") for data in ("mnist", "cifar100")], 2, tmp_path)
+    mnist = [run for run in runs if run.experiment.data == "mnist"]
+    mnist[1].folder.path.mkdir(parents=True)
+    settled = dataclasses.replace(mnist[1].experiment.resolve(), channels=1, precision="fp32")
+    mnist[1].folder.write_experiment(settled.to_dict())
+    known = in_one_precision(runs)
+    assert [(run.experiment.data, run.experiment.precision) for run in known] == [
+        ("mnist", "fp32"),
+        ("cifar100", "bf16"),
+    ] * 2
+    assert [run.folder.path for run in known] == [run.folder.path for run in runs]
+    for run in known:
+        check_own(run)
+
+
+def test_a_precision_that_is_asked_for_is_kept(tmp_path: Path) -> None:
+    runs = plan([Experiment(data="mnist", precision="bf16")], 2, tmp_path)
+    assert [run.experiment.precision for run in in_one_precision(runs)] == ["bf16", "bf16"]
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:

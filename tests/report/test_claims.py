@@ -26,6 +26,8 @@ ALIKE = [98.20, 98.40, 98.25, 98.45, 98.28]
 
 OTHERS = ("focal", "a-softmax", "mc", "ical", "fical")
 
+PROTOCOL: dict[str, Any] = {"data": "mnist", "backbone": "vgg16", "precision": "fp32"}
+
 
 @pytest.fixture
 def rounds(record: Callable[..., Record]) -> Rounds:
@@ -40,7 +42,7 @@ def rounds(record: Callable[..., Record]) -> Rounds:
         each: dict[str, Sequence[Any]] | None = None,
         **fields: Any,
     ) -> list[Record]:
-        experiment = Experiment(**{"data": "mnist", "backbone": "vgg16", **fields}).resolve()
+        experiment = Experiment(**{**PROTOCOL, **fields}).resolve()
         changes = experiment.to_dict()
         del changes["seed"]
         metrics = each or {}

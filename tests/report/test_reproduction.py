@@ -25,6 +25,8 @@ CARS = Column("cars196", "vgg16")
 CC = [98.30, 98.36, 98.31, 98.40, 98.25]
 CE = [97.40, 97.52, 97.44, 97.60, 97.33]
 
+PROTOCOL: dict[str, Any] = {"data": "mnist", "backbone": "vgg16", "precision": "fp32"}
+
 
 @pytest.fixture
 def rounds(record: Callable[..., Record]) -> Rounds:
@@ -36,7 +38,7 @@ def rounds(record: Callable[..., Record]) -> Rounds:
         evaluation: dict[str, Any] | None = None,
         **fields: Any,
     ) -> list[Record]:
-        experiment = Experiment(**{"data": "mnist", "backbone": "vgg16", **fields}).resolve()
+        experiment = Experiment(**{**PROTOCOL, **fields}).resolve()
         changes = {**experiment.to_dict(), **(evaluation or {})}
         del changes["seed"]
         return [

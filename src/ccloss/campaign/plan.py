@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ccloss.errors import InputError
-from ccloss.experiment import Experiment, differences
+from ccloss.experiment import Experiment, as_begun, differences
 from ccloss.records import RunFolder
 
 _NAMED = ("batch_size", "hidden_features")
@@ -73,15 +74,41 @@ def check_own(run: Run) -> None:
     if not run.folder.started:
         run.folder.check_free()
         return
-    held, wanted = run.folder.read_experiment(), run.experiment.resolve().to_dict()
-    if wanted["channels"] is None:  # what the images have, which are not looked at here
-        wanted["channels"] = held.get("channels")
-    changed = differences(held, wanted)
+    held = run.folder.read_experiment()
+    changed = differences(held, as_begun(run.experiment, held).to_dict())
     if changed:
         raise InputError(
             f"{run.folder.path} holds a run of another experiment ({changed}); "
             "choose another --out, or ask for the same"
         )
+
+
+def in_one_precision(runs: Sequence[Run]) -> list[Run]:
+    """The runs with their precision known, one for all that may be compared.
+
+    Where it is left open, that of the first run on disk with the same images and network counts, or
+    else what this device is made for: a campaign that moves to another machine stays comparable.
+    """
+    from ccloss.training import settle_precision  # it loads torch: mistakes are told without
+
+    begun: dict[tuple[str | None, ...], Mapping[str, Any]] = {}
+    for run in runs:
+        if run.folder.started:
+            begun.setdefault(_compared(run), run.folder.read_experiment())
+    settled = []
+    for run in runs:
+        precision = begun.get(_compared(run), {}).get("precision")
+        experiment = run.experiment.resolve()
+        if experiment.precision is None:
+            experiment = dataclasses.replace(experiment, precision=precision)
+        settled.append(dataclasses.replace(run, experiment=settle_precision(experiment)))
+    return settled
+
+
+def _compared(run: Run) -> tuple[str | None, ...]:
+    """Runs with the same are compared with one another."""
+    settled = run.experiment.resolve()
+    return settled.data, settled.backbone
 
 
 def _place(experiment: Experiment) -> Path:
