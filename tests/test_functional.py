@@ -1,6 +1,6 @@
 """The closed form is the paper's double loop, in value and in gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import reference
+from ccloss import functional
 from ccloss.errors import InputError
 from ccloss.functional import channel_correlation, class_distances
 
@@ -19,6 +20,16 @@ REDUCTIONS = ("sum", "mean")
 KINDS = ("hard", "one-hot", "soft")
 
 Function = Callable[..., Tensor]
+
+
+@pytest.fixture(autouse=True, scope="module", params=["few", "many"])
+def formulas(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of it by the formulas for small batches, and by those for large ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "many":
+            patch.setattr(functional, "FEW", 0)
+            patch.setattr(functional, "_are_few", lambda rows, width: False)
+        yield
 
 
 def generator(seed: int) -> torch.Generator:

@@ -109,10 +109,15 @@ def test_the_ratio_does_not_depend_on_the_blocks(classes: int) -> None:
         torch.testing.assert_close(gradient, found[0][1])
 
 
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
 @pytest.mark.parametrize("samples", [63, 64, 65, 66])
-def test_few_and_many_samples_agree(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small batches have a formula of their own, with the same value and gradient."""
+def test_few_and_many_samples_agree(
+    samples: int, soft: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small batches have formulas of their own, with the same value and gradient."""
     vectors, labels, *_ = drawn(samples, 16, 7)
+    if soft:
+        labels = torch.softmax(drawn(samples, 7, 7, seed=1)[0] * 9, 1)
     found = []
     for few in (samples, 0):
         monkeypatch.setattr("ccloss.functional.FEW", few)

@@ -14,7 +14,12 @@ vectors that differ little. The gradients, used below as they stand, are::
     d inter / d c_i = 2 (N - n_{y_i}) w_i  +  2 N (mu_{y_i} - mu)
 
 Soft labels replace the indicator I(Y_i, Y_j) by <y_i, y_j>, and the same holds with y-weighted
-counts and means.
+counts and means. Where a batch is small beside its classes the pairs are the shorter way. With
+w_ij = <y_i, y_j> and t_i = sum_j w_ij (c_i - c_j)::
+
+    intra = sum_i <c_i, t_i>,    d intra / d c_i = 2 t_i
+
+and likewise for inter with 1 - w_ij.
 """
 
 from collections.abc import Callable
@@ -48,7 +53,8 @@ def class_distances(
     """Distances over the pairs of one class and over the pairs of two (eqs. 3, 6, 7).
 
     Computed in float32 (float64 if given) whatever autocast says, in O(N D) time and memory for
-    class labels and O(N K D) for soft labels, which are worked on in float64.
+    class labels. Soft labels are worked on in float64; they take O(N K D) time, or O(N^2 (K + D))
+    where that is less.
 
     Degenerate batches are defined: without a pair of its kind (one sample, one class, singletons
     only) a distance is 0 with gradient 0. Values that are not finite go through.
@@ -127,7 +133,7 @@ def check_reduction(reduction: str) -> None:
 
 
 FEW = 64
-"""Up to so many vectors on the CPU their class means come of one small matrix product."""
+"""Up to so many vectors there are formulas with few operations, which then are the cost."""
 
 SHIFT = 1024
 """So many vectors, at most, whose mean is taken off all."""
@@ -175,9 +181,19 @@ def _soft_distances(attention: Tensor, labels: Tensor, group: dist.ProcessGroup 
     rows = labels.detach().to(_double(attention))
     # The closed form needs rows that sum to 1 exactly, where they came in a lesser precision.
     rows = rows / rows.sum(1, keepdim=True)
+    if group is None and _are_few(rows, attention.shape[1]):
+        alike = rows @ rows.T
+        intra, inter = _PairDistances.apply(attention, alike)
+        return _Sums(intra, inter, len(rows), lambda: alike.sum() - alike.trace())
     totals = _totals(rows.sum(0), rows.square().sum(), attention.detach(), group)
     intra, inter = _SoftDistances.apply(attention, rows, totals, group)
     return _Sums(intra, inter, totals.size, totals.alike)
+
+
+def _are_few(rows: Tensor, width: int) -> bool:
+    """Whether pairs are the shorter way for rows of class probabilities."""
+    size, classes = rows.shape
+    return size <= FEW or size * (classes + width) <= classes * width
 
 
 def _numbered(labels: Tensor, num_classes: int | None, joined: bool) -> tuple[Tensor, Tensor]:
@@ -258,6 +274,39 @@ def _few_means(attention: Tensor, same: Tensor, counts: Tensor) -> tuple[Tensor,
         means = (same @ centred) / counts[:, None]
     several = (counts < len(counts))[:, None]  # the one class of a batch is at the batch's mean
     return (means - centred.mean(0)) * several, centred - means
+
+
+class _PairDistances(torch.autograd.Function):
+    """(intra, inter) for any weights of pairs, in the precision of the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, attention: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+        """``alike`` (N, N) is how far two samples are of one class, from 0 to 1."""
+        centred, towards = _to_others(attention, alike)
+        ctx.save_for_backward(attention, alike, towards)
+        intra, inter = (towards * centred).sum((1, 2)).clamp(min=0)
+        dtype = torch.promote_types(attention.dtype, torch.float32)
+        return intra.to(dtype), inter.to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        attention, alike, towards = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is asked for
+            _, towards = _to_others(attention, alike)
+        grad_intra, grad_inter = grads
+        grad = 2 * (grad_intra * towards[0] + grad_inter * towards[1])
+        return grad.to(attention.dtype), None
+
+
+def _to_others(attention: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, D) centred vectors, and (2, N, D) the sums of their ways from the others.
+
+    The first sum weighs another vector with how far the pair is alike, the second with the rest.
+    """
+    centred = attention.to(alike.dtype)
+    centred = centred - centred.mean(0)
+    weights = torch.stack([alike, 1 - alike])
+    return centred, weights.sum(2, keepdim=True) * centred - weights @ centred
 
 
 class _HardDistances(torch.autograd.Function):
