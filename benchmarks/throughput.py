@@ -78,7 +78,7 @@ from benchmarks.loop_overhead import bare, random_data
 from ccloss.experiment import Experiment
 from ccloss.models import Classifier, build_model
 from ccloss.records import RunFolder, provenance
-from ccloss.training import train
+from ccloss.training import settle_precision, train
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32
@@ -436,9 +436,8 @@ def missing(rival: str, plan: Plan) -> str | None:
 
 
 def precisions(device: str) -> list[str]:
-    """Those that the device is not slow in."""
-    fast = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return ["fp32", "bf16"] if fast else ["fp32"]
+    """Those that the device is made for: ccloss by itself takes the last."""
+    return ["fp32", "bf16"] if settle_precision(Experiment()).precision == "bf16" else ["fp32"]
 
 
 def entries(rivals: Sequence[str], device: str) -> list[Entry]:

@@ -56,8 +56,18 @@ def test_help_and_version_answer_without_torch() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["train", "--loss", "cx"], ["compare", "--losses", "ce,cx+cam"], ["train", "--epochs", "x"]],
-    ids=lambda arguments: arguments[1],
+    [
+        ["train", "--loss", "cx"],
+        ["train", "--loss", "focal+cam", "--loss.gama", "2"],
+        ["train", "--epochs", "x"],
+        ["compare", "--losses", "ce,cx+cam"],
+        ["compare", "--losses", "ce,focal", "--loss.gama", "2"],
+        ["compare", "--rounds", "0"],
+        ["compare", "--jobs", "0"],
+        ["reproduce", "table1", "--only", "mnist/vgg"],
+        ["reproduce", "table1", "--jobs", "2", "--rounds-per-device", "2"],
+    ],
+    ids=" ".join,
 )
 def test_a_slip_is_told_without_torch(arguments: list[str]) -> None:
     code = f"import sys, ccloss.cli\nassert ccloss.cli.main({arguments}) == 2\n"
@@ -67,11 +77,11 @@ def test_a_slip_is_told_without_torch(arguments: list[str]) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_names_known_before_torch_are_those_of_the_losses() -> None:
-    from ccloss.experiment import LOSS_NAMES
-    from ccloss.losses import LOSSES
+def test_what_is_known_of_losses_before_torch_is_true_of_them() -> None:
+    from ccloss.experiment import LOSS_OPTIONS
+    from ccloss.losses import LOSSES, loss_options
 
-    assert tuple(LOSSES) == LOSS_NAMES
+    assert {name: tuple(loss_options(name)) for name in LOSSES} == LOSS_OPTIONS
 
 
 def test_a_loss_of_ones_own_is_known_to_the_command(

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ccloss import __version__
-from ccloss.errors import DivergenceError, InputError, did_you_mean, unknown_loss
-from ccloss.experiment import ATTENTION, LOSS_NAMES, Experiment, Precision, explain
+from ccloss.errors import DivergenceError, InputError, did_you_mean, unknown_loss, unknown_option
+from ccloss.experiment import ATTENTION, LOSS_OPTIONS, Experiment, Precision, explain
 from ccloss.paper import ROUNDS, TABLES, select
 from ccloss.paper import Table as PaperTable
 from ccloss.records import Record, RunFolder, find_runs
@@ -164,8 +164,8 @@ def train(
     workers
         Processes that decode large images; by default as many as the cores allow.
     """
-    _check_loss(experiment.loss_name, experiment.loss_options)
     experiment.resolve()
+    _check_loss(experiment)
 
     from ccloss import training
 
@@ -239,7 +239,9 @@ def compare(
     """
     from ccloss.campaign.plan import plan
 
+    _check_resources(resources)
     runs = plan(_experiments(experiment, losses), rounds, out)
+    _check_losses(runs)
     if dry_run:
         return _print_costs(runs, resources)
     failed = _run(runs, resources)
@@ -287,15 +289,15 @@ def reproduce(
     """
     from ccloss.campaign.plan import plan
 
+    _check_resources(resources)
     chosen = _tables(tables)
     fields = {name: value for name, value in vars(scale).items() if value is not None}
     everything = [
         cell for table in chosen for cell in table.cells(data=data, backbone=backbone, **fields)
     ]
     cells = select(everything, only)
-    for cell in cells:
-        _check_loss(cell.experiment.loss_name, cell.experiment.loss_options)
     runs = plan([cell.experiment for cell in cells], rounds, out)
+    _check_losses(runs)
     if dry_run:
         return _print_costs(runs, resources)
     failed = _run(runs, resources)
@@ -396,20 +398,17 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     names = [name.strip() for name in losses.split(",") if name.strip()]
     if not names:
         raise InputError(
-            f"losses must name at least one of {', '.join(LOSS_NAMES)}, got {losses!r}"
+            f"losses must name at least one of {', '.join(LOSS_OPTIONS)}, got {losses!r}"
         )
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"losses name {name!r} twice; give every loss once")
         _check_loss_name(name.removesuffix(ATTENTION))
-    from ccloss.losses import loss_options
-
     experiments = []
     for name in names:
         named = dataclasses.replace(experiment, loss=name, loss_options={})
-        known = loss_options(named.loss_name)
+        known = _loss_options(named.loss_name)
         own = {key: value for key, value in experiment.loss_options.items() if key in known}
-        _check_loss(named.loss_name, own)
         experiments.append(dataclasses.replace(named, loss_options=own))
     taken = {key for each in experiments for key in each.loss_options}
     for option in experiment.loss_options:
@@ -418,19 +417,43 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     return experiments
 
 
-def _check_loss(name: str, options: Mapping[str, Any]) -> None:
+def _check_losses(runs: "Sequence[Run]") -> None:
     """Tells a mistake in a loss before any data are loaded."""
+    for run in runs:
+        if run.round == 1:
+            _check_loss(run.experiment)
+
+
+def _check_loss(experiment: Experiment) -> None:
+    """Tells a mistake in a loss before any data are loaded, and a slip before torch is."""
+    name, options = experiment.loss_name, experiment.loss_options
     _check_loss_name(name)
+    known = _loss_options(name)
+    for option in options:
+        if option not in known:
+            raise unknown_option(name, option, known)
     from ccloss.losses import make_loss
 
     make_loss(name, options, num_classes=1, features=1)
 
 
 def _check_loss_name(name: str) -> None:
-    """Tells a slip in a name at once: torch, which knows of options, takes seconds to load."""
-    may_be_more = "ccloss.losses" in sys.modules  # where a program has put its own
-    if not (may_be_more or name in LOSS_NAMES or name.startswith("pml:")):
-        raise unknown_loss(name, LOSS_NAMES)
+    if not (_may_be_more() or name in LOSS_OPTIONS or name.startswith("pml:")):
+        raise unknown_loss(name, LOSS_OPTIONS)
+
+
+def _loss_options(name: str) -> Collection[str]:
+    """The options of a loss by name; torch takes seconds to load, and mostly it need not be."""
+    if name in LOSS_OPTIONS and not _may_be_more():
+        return LOSS_OPTIONS[name]
+    from ccloss.losses import loss_options
+
+    return loss_options(name)
+
+
+def _may_be_more() -> bool:
+    """Whether a program may have put losses of its own beside ours."""
+    return "ccloss.losses" in sys.modules
 
 
 def _tables(names: str) -> list[PaperTable]:
@@ -469,17 +492,26 @@ def _run(runs: "Sequence[Run]", resources: Resources) -> bool:
     return bool(failures)
 
 
+def _check_resources(resources: Resources) -> None:
+    """Tells what does not go together before anything is loaded."""
+    jobs, rounds = resources.jobs, resources.rounds_per_device
+    if jobs < 1:
+        raise InputError(f"jobs must be 1 or more, got {jobs}")
+    if isinstance(rounds, int) and rounds < 1:
+        raise InputError(f"rounds_per_device must be auto, or 1 or more, got {rounds}")
+    if jobs != 1 and rounds is not None:
+        raise InputError("jobs and rounds_per_device say the same thing; give one of them")
+    if resources.ray is not None and (jobs != 1 or rounds is not None):
+        raise InputError(
+            "jobs and rounds_per_device are for this machine, and ray for a cluster; give one "
+            "of them"
+        )
+
+
 def _executor(resources: Resources, runs: "Sequence[Run]") -> "AbstractContextManager[Executor]":
     from ccloss.campaign import executors
 
-    if resources.jobs != 1 and resources.rounds_per_device is not None:
-        raise InputError("jobs and rounds_per_device say the same thing; give one of them")
     if resources.ray is not None:
-        if resources.jobs != 1 or resources.rounds_per_device is not None:
-            raise InputError(
-                "jobs and rounds_per_device are for this machine, and ray for a cluster; give one "
-                "of them"
-            )
         return executors.cluster(resources.ray, resources.cpus_per_run, resources.gpus_per_run)
     slots = _side_by_side(resources, runs)
     return nullcontext(executors.Here()) if slots == 1 else executors.processes(slots)
@@ -490,8 +522,6 @@ def _side_by_side(resources: Resources, runs: "Sequence[Run]") -> int:
     wanted = resources.rounds_per_device
     if wanted is None:
         return resources.jobs
-    if wanted != "auto" and wanted < 1:
-        raise InputError(f"rounds_per_device must be auto, or 1 or more, got {wanted}")
     from ccloss.campaign.executors import device_count
 
     devices = device_count()

@@ -32,3 +32,11 @@ def unknown_loss(name: str, known: Iterable[str]) -> InputError:
         f"loss must be one of {', '.join(known)} or pml:NAME of pytorch-metric-learning, "
         f"got {name!r}" + did_you_mean(name, known)
     )
+
+
+def unknown_option(loss: str, option: str, known: Iterable[str]) -> InputError:
+    """What to say of an option that a loss does not have."""
+    return InputError(
+        f"loss {loss} has no option {option!r}: it has {', '.join(known)}"
+        + did_you_mean(option, known)
+    )

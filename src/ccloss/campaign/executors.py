@@ -133,7 +133,7 @@ def processes(slots: int) -> Iterator[Executor]:
         InputError: there is no process to be, or others already train together with this one.
     """
     if slots < 1:
-        raise InputError(f"jobs must be 1 or more, got {slots}")
+        raise InputError(f"slots must be 1 or more, got {slots}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             "jobs and ray are for runs side by side, and a launcher has started this process to "

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from ccloss.errors import InputError, did_you_mean, unknown_loss
+from ccloss.errors import InputError, unknown_loss, unknown_option
 from ccloss.losses.angular import ArcFaceLoss, ASoftmaxLoss, CosFaceLoss
 from ccloss.losses.center import CenterLoss
 from ccloss.losses.channel_correlation import ChannelCorrelationLoss
@@ -71,10 +71,7 @@ def make_loss(
     known = loss_options(name)
     for option in given:
         if option not in known:
-            raise InputError(
-                f"loss {name} has no option {option!r}: it has {', '.join(known)}"
-                + did_you_mean(option, known)
-            )
+            raise unknown_option(name, option, known)
     build: Any = loss_class(name)
     taken = inspect.signature(build).parameters
     sizes = dict(zip(_SIZES, (num_classes, features), strict=True))
