@@ -322,11 +322,10 @@ class _HardDistances(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         counts, _, _, shift = totals
         sums = passes.class_sums(attention, index, shift, len(counts))
-        means, mean = _class_means(sums, totals, group)
+        between, centres, rounded = _places(*_class_means(sums, totals, group), shift)
         ctx.totals, ctx.group = totals, group
-        ctx.save_for_backward(attention, index, means, mean)
+        ctx.save_for_backward(attention, index, between, centres, rounded)
 
-        centres = means + shift
         squares = passes.square_distances(attention, index, centres)
         # In double precision, for a class may have any number of samples to add up.
         squares = squares.to(_double(attention))
@@ -334,21 +333,18 @@ class _HardDistances(torch.autograd.Function):
         if group is not None:
             scatter = _all_reduce(scatter, group)
         # About a point beside the mean it is greater than about the mean, by the distance squared.
-        scatter -= counts * _square_lengths(_rounded_off(centres, shift, means))
-        return _distances(scatter, means - mean, totals, attention.dtype)
+        scatter -= counts * _square_lengths(rounded)
+        return _distances(scatter, between, totals, attention.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        attention, index, means, mean = ctx.saved_tensors
-        counts, _, _, shift = ctx.totals
-        twice = _differentiates_backward(ctx)
-        if twice:
+        attention, index, between, centres, rounded = ctx.saved_tensors
+        if _differentiates_backward(ctx):
+            counts, _, _, shift = ctx.totals
             sums = passes.class_sums(attention, index, shift, len(counts))
-            means, mean = _class_means(sums, ctx.totals)
-        pull, push = _pull_and_push(grads, means - mean, ctx.totals, ctx.group)
-        centres = means + shift
-        if not twice:
-            push.addcmul_(pull[:, None], _rounded_off(centres, shift, means))
+            between, centres, rounded = _places(*_class_means(sums, ctx.totals), shift)
+        pull, push = _pull_and_push(grads, between, ctx.totals, ctx.group)
+        push.addcmul_(pull[:, None], rounded)
         return passes.pull_and_push(attention, index, centres, pull, push), None, None, None
 
 
@@ -390,8 +386,8 @@ def _class_means(
     if group is not None:
         sums = _all_reduce(sums, group)
     # A class without samples has sum 0; any divisor gives it the mean 0, which nothing reads.
-    means = sums / totals.counts.clamp(min=torch.finfo(sums.dtype).tiny)[:, None]
-    return means, sums.sum(0) / totals.size
+    mean = sums.sum(0) / totals.size
+    return sums.div_(totals.counts.clamp(min=torch.finfo(sums.dtype).tiny)[:, None]), mean
 
 
 def _distances(
@@ -415,9 +411,13 @@ def _pull_and_push(
     return pull, (grad_inter * size) * between
 
 
-def _rounded_off(centres: Tensor, shift: Tensor, means: Tensor) -> Tensor:
-    """What rounding has added to ``centres = means + shift``."""
-    return (centres - shift).sub_(means)
+def _places(means: Tensor, mean: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(classes, D) each: way from the batch's mean to the class's; that one, where vectors are; and
+    what rounding has added to it there.
+    """
+    centres = means + shift
+    rounded = (centres - shift).sub_(means)
+    return means.sub_(mean), centres, rounded
 
 
 def _square_lengths(rows: Tensor) -> Tensor:

@@ -23,9 +23,9 @@ def class_sums(vectors: Tensor, index: Tensor, shift: Tensor, classes: int) -> T
     sums = vectors.new_zeros(classes, vectors.shape[1])
     if not _goes_by_blocks(vectors):
         return sums.index_add_(0, index, vectors - shift)
-    for rows, room in _blocks(vectors):
-        torch.sub(vectors[rows], shift, out=room)
-        sums.index_add_(0, index[rows], room)
+    for room, (block, labels) in _blocks(vectors, index):
+        torch.sub(block, shift, out=room)
+        sums.index_add_(0, labels, room)
     return sums
 
 
@@ -34,10 +34,10 @@ def square_distances(vectors: Tensor, index: Tensor, centres: Tensor) -> Tensor:
     if not _goes_by_blocks(vectors):
         return (vectors - centres.index_select(0, index)).square().sum(1)
     lengths = vectors.new_empty(len(vectors))
-    for rows, room in _blocks(vectors):
-        torch.index_select(centres, 0, index[rows], out=room)
-        torch.sub(vectors[rows], room, out=room)
-        torch.linalg.vector_norm(room, dim=1, out=lengths[rows])
+    for room, (block, labels, length) in _blocks(vectors, index, lengths):
+        torch.index_select(centres, 0, labels, out=room)
+        torch.sub(block, room, out=room)
+        torch.linalg.vector_norm(room, dim=1, out=length)
     return lengths.square_()
 
 
@@ -58,11 +58,11 @@ def pull_and_push(
         away = vectors - centres.index_select(0, index)
         return torch.addcmul(push.index_select(0, index), pulls, away)
     result = torch.empty_like(vectors)
-    for rows, room in _blocks(vectors):
-        torch.index_select(centres, 0, index[rows], out=room)
-        torch.sub(vectors[rows], room, out=result[rows])
-        torch.index_select(push, 0, index[rows], out=room)
-        torch.addcmul(room, pulls[rows], result[rows], out=result[rows])
+    for room, (block, labels, own, moved) in _blocks(vectors, index, pulls, result):
+        torch.index_select(centres, 0, labels, out=room)
+        torch.sub(block, room, out=moved)
+        torch.index_select(push, 0, labels, out=room)
+        torch.addcmul(room, own, moved, out=moved)
     return result
 
 
@@ -79,10 +79,10 @@ def soft_sums(vectors: Tensor, rows: Tensor, shift: Tensor) -> tuple[Tensor, Ten
         return rows.T @ centred, rows.T @ centred.square().sum(1)
     sums = rows.new_zeros(rows.shape[1], vectors.shape[1])
     squares = rows.new_zeros(rows.shape[1])
-    for part, room in _blocks(vectors, rows.dtype):
-        torch.sub(vectors[part], shift, out=room)
-        sums.addmm_(rows[part].T, room)
-        squares.addmv_(rows[part].T, room.square_().sum(1))
+    for room, (block, shares) in _blocks(vectors, rows, dtype=rows.dtype):
+        torch.sub(block, shift, out=room)
+        sums.addmm_(shares.T, room)
+        squares.addmv_(shares.T, room.square_().sum(1))
     return sums, squares
 
 
@@ -94,9 +94,11 @@ def soft_pull_and_push(
     if not _goes_by_blocks(vectors):
         return torch.addcmul(rows @ push, pulls, vectors - shift).to(vectors.dtype)
     result = torch.empty_like(vectors)
-    for part, room in _blocks(vectors, rows.dtype):
-        torch.matmul(rows[part], push, out=room)
-        result[part] = room.addcmul_(pulls[part], vectors[part] - shift)
+    for room, (block, shares, own, moved) in _blocks(
+        vectors, rows, pulls, result, dtype=rows.dtype
+    ):
+        torch.matmul(shares, push, out=room)
+        moved.copy_(room.addcmul_(own, block - shift))
     return result
 
 
@@ -109,11 +111,12 @@ def _goes_by_blocks(vectors: Tensor) -> bool:
     return is_eager_on_cpu(vectors) and not torch.is_grad_enabled()
 
 
-def _blocks(vectors: Tensor, dtype: torch.dtype | None = None) -> Iterator[tuple[slice, Tensor]]:
-    """The rows block by block, and for each the same room for as many."""
+def _blocks(
+    vectors: Tensor, *others: Tensor, dtype: torch.dtype | None = None
+) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    """The same room for every block, and the block's rows of the vectors and of the others."""
     count, width = vectors.shape
     step = max(1, min(count, BLOCK // max(1, width)))
     room = vectors.new_empty(step, width, dtype=dtype or vectors.dtype)
-    for start in range(0, count, step):
-        rows = slice(start, min(start + step, count))
-        yield rows, room[: rows.stop - start]
+    for rows in zip(*(each.split(step) for each in (vectors, *others)), strict=True):
+        yield room[: len(rows[0])], rows
