@@ -165,15 +165,22 @@ def _hard_distances(
     attention: Tensor, labels: Tensor, num_classes: int | None, group: dist.ProcessGroup | None
 ) -> _Sums:
     work = attention.to(torch.promote_types(attention.dtype, torch.float32))
-    if group is None and len(labels) <= FEW and passes.is_eager_on_cpu(work):
-        same = (labels[:, None] == labels).to(work.dtype)
-        counts = same.sum(1)
-        intra, inter = _FewDistances.apply(work, same, counts)
-        return _Sums(intra, inter, len(labels), lambda: counts.sum() - len(labels))
+    if group is None and len(labels) <= FEW and _double(work) == torch.float64:
+        return _few_hard_distances(work, labels[:, None] == labels)
     index, counts = _numbered(labels.long(), num_classes, group is not None)
     totals = _totals(counts.to(work.dtype), len(labels), work.detach(), group)
     intra, inter = _HardDistances.apply(work, index, totals, group)
     return _Sums(intra, inter, totals.size, totals.alike)
+
+
+def _few_hard_distances(work: Tensor, same: Tensor) -> _Sums:
+    """``same`` (N, N) tells which samples are of one class."""
+    if passes.is_eager_on_cpu(work):
+        weights = same.to(work.dtype)
+        intra, inter = _FewDistances.apply(work, weights, weights.sum(1))
+    else:  # every operation is a launch there, which costs more than a number's double precision
+        intra, inter = _PairDistances.apply(work, same.to(torch.float64))
+    return _Sums(intra, inter, len(same), lambda: same.sum() - len(same))
 
 
 def _soft_distances(attention: Tensor, labels: Tensor, group: dist.ProcessGroup | None) -> _Sums:
@@ -412,9 +419,7 @@ def _pull_and_push(
 
 
 def _places(means: Tensor, mean: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(classes, D) each: way from the batch's mean to the class's; that one, where vectors are; and
-    what rounding has added to it there.
-    """
+    """(classes, D) each: the class's mean from the batch's on, its place, and its rounding there."""
     centres = means + shift
     rounded = (centres - shift).sub_(means)
     return means.sub_(mean), centres, rounded
