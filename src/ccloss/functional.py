@@ -419,7 +419,7 @@ def _pull_and_push(
 
 
 def _places(means: Tensor, mean: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(classes, D) each: the class's mean from the batch's on, its place, and its rounding there."""
+    """(classes, D) each: a class's mean from the batch's on, its place, and its rounding there."""
     centres = means + shift
     rounded = (centres - shift).sub_(means)
     return means.sub_(mean), centres, rounded
