@@ -8,13 +8,16 @@ ccloss takes the one in bf16 instead. Each variant differs from it in one thing:
 network under ``torch.compile``; the last has both of these. Forward, cross-entropy, backward and
 optimiser on random images, batch 32. In each repetition every variant takes one step, in an order
 drawn anew; the ratio to ours is taken within a repetition. The first step, which may compile, is
-timed apart; a variant whose second step takes ``SLOW`` times ours is not asked for more.
+timed apart, with no compiled code left from before; a variant whose second step takes ``SLOW``
+times ours is not asked for more.
 """
 
 import argparse
 import json
+import os
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,7 +156,9 @@ def main() -> None:
         "cases": {},
     }
     for name in arguments.cases:
-        found = measure(CASES[name], device, arguments.repetitions)
+        with tempfile.TemporaryDirectory() as place:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = place
+            found = measure(CASES[name], device, arguments.repetitions)
         content["cases"][name] = found
         arguments.out.write_text(json.dumps(content, indent=1) + "\n")
         for variant, taken in found["seconds"].items():

@@ -45,6 +45,7 @@ def text() -> str:
         tables=paper_tables,
         verdicts=verdicts,
         small_sample=small_sample(),
+        precisions=precisions(),
     )
 
 
@@ -115,6 +116,21 @@ def small_sample() -> dict[str, str]:
         "accuracy": markdown_table(accuracy, numbers=True).strip(),
         "differences": markdown_table(differences, numbers=True).strip(),
     }
+
+
+def precisions() -> str:
+    """Accuracy in fp32 and in bf16 by method, and their difference paired by seed."""
+    in_fp32, in_bf16 = _by_method(read("mnist")), _by_method(read("mnist-bf16"))
+    lines = [["method", "fp32", "bf16", "bf16 − fp32", "95 % interval", "p"]]
+    for method, found in in_bf16.items():
+        seeds = sorted(found.keys() & in_fp32[method].keys())
+        rounds = [[runs[method][seed] for seed in seeds] for runs in (in_bf16, in_fp32)]
+        test = paired_test(*rounds)
+        low, high = test.interval
+        means = [f"{accuracy_margin(each).mean:.2f}" for each in reversed(rounds)]
+        cells = [f"{test.difference:+.2f}", f"{low:+.2f} to {high:+.2f}"]
+        lines.append([method, *means, *cells, reproduction.p_text(test.p_value)])
+    return markdown_table(lines, numbers=True).strip()
 
 
 def _by_method(records: Sequence[Record]) -> dict[str, dict[int, float]]:

@@ -470,10 +470,8 @@ def _run(runs: "Sequence[Run]", resources: Resources) -> bool:
     """Does the runs; whether any has failed."""
     from ccloss.campaign.cost import estimate
     from ccloss.campaign.loop import run
-    from ccloss.campaign.plan import check_own, in_one_precision
+    from ccloss.campaign.plan import in_one_precision
 
-    for each in runs:
-        check_own(each)
     runs = in_one_precision(runs)
     with _executor(resources, runs) as executor:
         costs = estimate(runs, resources.data_root)
@@ -547,11 +545,9 @@ def _measured_width(left: "Sequence[Run]", most: int, resources: Resources) -> i
 def _print_costs(runs: "Sequence[Run]", resources: Resources) -> int:
     """What would run, cell after cell, what of it is done, and what is left."""
     from ccloss.campaign.cost import estimate
-    from ccloss.campaign.plan import check_own, in_one_precision
+    from ccloss.campaign.plan import in_one_precision
     from ccloss.training import duration
 
-    for each in runs:
-        check_own(each)
     runs = in_one_precision(runs)
     costs = estimate(runs, resources.data_root)
     cells: dict[str, list[int]] = {}

@@ -88,13 +88,17 @@ def in_one_precision(runs: Sequence[Run]) -> list[Run]:
 
     Where it is left open, that of the first run on disk with the same images and network counts, or
     else what this device is made for: a campaign that moves to another machine stays comparable.
-    """
-    from ccloss.training import settle_precision  # it loads torch: mistakes are told without
 
+    Raises:
+        InputError: as :func:`check_own`.
+    """
     begun: dict[tuple[str | None, ...], Mapping[str, Any]] = {}
     for run in runs:
+        check_own(run)
         if run.folder.started:
             begun.setdefault(_compared(run), run.folder.read_experiment())
+    from ccloss.training import settle_precision  # it loads torch: mistakes are told without
+
     settled = []
     for run in runs:
         precision = begun.get(_compared(run), {}).get("precision")
