@@ -318,7 +318,7 @@ def _is_free(folder: RunFolder) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("slots", "message"), [(0, "jobs must be 1 or more"), (-1, "got -1")])
+@pytest.mark.parametrize(("slots", "message"), [(0, "slots must be 1 or more"), (-1, "got -1")])
 def test_no_processes_are_refused(slots: int, message: str) -> None:
     with pytest.raises(InputError, match=message), processes(slots):
         pass
