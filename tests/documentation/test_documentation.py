@@ -1,6 +1,5 @@
 """What the documents show is run, and what they state is rebuilt."""
 
-import json
 import re
 import runpy
 import shlex
@@ -85,17 +84,6 @@ def shown(document: str, mark: str) -> str:
     found = re.search(rf"<!-- {mark}:.*?-->\n(.*?)<!-- end -->", text, re.DOTALL)
     assert found is not None
     return found[1]
-
-
-def test_step_times_of_the_documents_are_those_measured() -> None:
-    measured = json.loads((ROOT / "benchmarks" / "results" / "loss_step.json").read_text())
-    rows = re.findall(
-        r"^\| `(\S+)` +\| +(\d\.\d+) ", shown("docs/losses.md", "steps"), re.MULTILINE
-    )
-    ratios = measured["median_ratio_to_ce"]
-    assert {name: float(ratio) for name, ratio in rows} == {
-        name: round(ratio, 3) for name, ratio in ratios.items()
-    }
 
 
 def test_results_are_those_of_their_records(monkeypatch: pytest.MonkeyPatch) -> None:
