@@ -105,6 +105,7 @@ CASES: dict[str, Case] = {
     "ccloss train --epoch 3": command("train --epoch 3", 2),
     "ccloss train --loss cx": command("train --loss cx", 2),
     "ccloss train --loss.gama 2": command("train --loss.gama 2", 2),
+    "ccloss train --loss.weight -1": command("train --loss.weight -1", 2),
     "ccloss compare --losses ce,cx": command("compare --losses ce,cx", 2),
     "ccloss reproduce table9": command("reproduce table9", 2),
     "first step of ccloss train --data digits": Case(["-c", FIRST_STEP]),

@@ -460,6 +460,11 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     "no rounds": (["compare", *SMALL, "--rounds", "0"], "rounds must be", _nothing),
     "one loss to compare": (["compare", "--loss", "ce"], "use --losses", _nothing),
     "option of none": (["compare", *SMALL, "--loss.gamma", "1"], "gamma", _nothing),
+    "option misspelt": (
+        ["compare", *SMALL, "--losses", "ce,focal", "--loss.gama", "1"],
+        "did you mean 'gamma'?",
+        _nothing,
+    ),
     "verify unknown": (["data", "verify", "minst"], "did you mean 'mnist'?", _nothing),
 }
 

@@ -404,17 +404,21 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
         if names.count(name) > 1:
             raise InputError(f"losses name {name!r} twice; give every loss once")
         _check_loss_name(name.removesuffix(ATTENTION))
-    experiments = []
-    for name in names:
-        named = dataclasses.replace(experiment, loss=name, loss_options={})
-        known = _loss_options(named.loss_name)
-        own = {key: value for key, value in experiment.loss_options.items() if key in known}
-        experiments.append(dataclasses.replace(named, loss_options=own))
-    taken = {key for each in experiments for key in each.loss_options}
-    for option in experiment.loss_options:
-        if option not in taken:
-            raise InputError(f"loss option {option!r} is not one of any loss in {losses!r}")
-    return experiments
+    known = {name: _loss_options(name.removesuffix(ATTENTION)) for name in names}
+    every = [option for options in known.values() for option in options]
+    given = experiment.loss_options
+    for option in given:
+        if option not in every:
+            near = did_you_mean(option, every)
+            raise InputError(f"loss option {option!r} is not one of any loss in {losses!r}{near}")
+    return [
+        dataclasses.replace(
+            experiment,
+            loss=name,
+            loss_options={option: given[option] for option in given if option in known[name]},
+        )
+        for name in names
+    ]
 
 
 def _check_losses(runs: "Sequence[Run]") -> None:
