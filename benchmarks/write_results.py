@@ -121,7 +121,7 @@ def small_sample() -> dict[str, str]:
 def precisions() -> str:
     """Accuracy in fp32 and in bf16 by method, and their difference paired by seed."""
     in_fp32, in_bf16 = _by_method(read("mnist")), _by_method(read("mnist-bf16"))
-    lines = [["method", "fp32", "bf16", "bf16 − fp32", "95 % interval", "p"]]
+    lines = [["method", "fp32", "bf16", "bf16 − fp32", "95 % bootstrap interval", "p (t-test)"]]
     for method, found in in_bf16.items():
         seeds = sorted(found.keys() & in_fp32[method].keys())
         rounds = [[runs[method][seed] for seed in seeds] for runs in (in_bf16, in_fp32)]
