@@ -435,14 +435,14 @@ def missing(rival: str, plan: Plan) -> str | None:
     return None
 
 
-def precisions(device: str) -> list[str]:
+def precisions() -> list[str]:
     """Those that the device is made for: ccloss by itself takes the last."""
     return ["fp32", "bf16"] if settle_precision(Experiment()).precision == "bf16" else ["fp32"]
 
 
-def entries(rivals: Sequence[str], device: str) -> list[Entry]:
+def entries(rivals: Sequence[str]) -> list[Entry]:
     """Every tool in every setting that it has."""
-    same = [f"same {precision}" for precision in precisions(device)]
+    same = [f"same {precision}" for precision in precisions()]
     settings = {OURS: same, "bare": ["same fp32"]}
     return [
         Entry(tool, setting)
@@ -567,7 +567,7 @@ def main() -> None:
     reasons = {rival: missing(rival, plan) for rival in arguments.rivals}
     left_out = [reason for reason in reasons.values() if reason]
     print("\n".join(left_out), end="\n" if left_out else "", flush=True)
-    which = entries([rival for rival, reason in reasons.items() if not reason], plan.device)
+    which = entries([rival for rival, reason in reasons.items() if not reason])
     content = {**heading(plan, left_out), "cases": {}}
     shuffler = random.Random(0)
     for name in arguments.cases:

@@ -102,10 +102,8 @@ def in_one_precision(runs: Sequence[Run]) -> list[Run]:
     settled = []
     for run in runs:
         precision = begun.get(_compared(run), {}).get("precision")
-        experiment = run.experiment.resolve()
-        if experiment.precision is None:
-            experiment = dataclasses.replace(experiment, precision=precision)
-        settled.append(dataclasses.replace(run, experiment=settle_precision(experiment)))
+        experiment = settle_precision(as_begun(run.experiment, {"precision": precision}))
+        settled.append(dataclasses.replace(run, experiment=experiment))
     return settled
 
 
