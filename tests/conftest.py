@@ -1,8 +1,33 @@
 """One thread for torch: tests share the machine, and sums come in one order."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
 import torch
+from torch import Tensor
+
+from ccloss import functional
+
+# Without a GPU its kernels run in Triton's interpreter, which is asked for before Triton is loaded.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def fused() -> Iterator[None]:
+    """The loss takes a GPU's kernels for tensors of the CPU too."""
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        pytest.skip("with a GPU there is no interpreter: see test_kernels.py")
+
+    def runs_triton(tensor: Tensor) -> bool:
+        return tensor.device.type == "cpu"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(functional, "_runs_triton", runs_triton)
+        yield

@@ -13,15 +13,17 @@ import ccloss
 
 SOURCE = Path(ccloss.__file__).parent
 
-CORE = {"functional", "output", "errors"}
+CORE = {"functional", "options", "output", "errors"}
 PARTS = {"losses", "models", "data", "experiment", "checkpoint", "metrics", "records", "stats"}
 PARTS |= {"paper"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "output": set(),
+    "options": {"errors"},
     "passes": set(),
-    "functional": {"errors", "passes"},
+    "kernels": set(),
+    "functional": {"errors", "options", "passes", "kernels"},
     **dict.fromkeys(PARTS, CORE),
     "experiment": {"errors"},
     "paper": {"errors", "experiment"},  # its tables are experiments

@@ -176,5 +176,5 @@ def test_center_loss_refuses_an_output_of_another_size() -> None:
     message = r"num_classes and features of CenterLoss must be \(4, 8\) .* got \(5, 8\)"
     with pytest.raises(InputError, match=message):
         CenterLoss(5, WIDTH)(make_output(), HARD)
-    with pytest.raises(InputError, match="features must be 1 or more, got 0"):
+    with pytest.raises(InputError, match="features must be an integer of 1 or more, got 0"):
         CenterLoss(5, 0)

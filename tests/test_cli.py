@@ -59,6 +59,10 @@ def test_help_and_version_answer_without_torch() -> None:
     [
         ["train", "--loss", "cx"],
         ["train", "--loss", "focal+cam", "--loss.gama", "2"],
+        ["train", "--loss", "focal+cam", "--loss.gamma", "-1"],
+        ["train", "--loss.reduction", "all"],
+        ["train", "--loss.class-weights", "1,-1"],
+        ["compare", "--losses", "ce,arcface", "--loss.scale", "big"],
         ["train", "--epochs", "x"],
         ["compare", "--losses", "ce,cx+cam"],
         ["compare", "--losses", "ce,focal", "--loss.gama", "2"],
@@ -78,10 +82,11 @@ def test_a_slip_is_told_without_torch(arguments: list[str]) -> None:
 
 
 def test_what_is_known_of_losses_before_torch_is_true_of_them() -> None:
-    from ccloss.experiment import LOSS_OPTIONS
     from ccloss.losses import LOSSES, loss_options
+    from ccloss.options import LOSS_OPTIONS
 
-    assert {name: tuple(loss_options(name)) for name in LOSSES} == LOSS_OPTIONS
+    known = {name: tuple(options) for name, options in LOSS_OPTIONS.items()}
+    assert {name: tuple(loss_options(name)) for name in LOSSES} == known
 
 
 def test_a_loss_of_ones_own_is_known_to_the_command(

@@ -20,7 +20,8 @@ from rich.table import Table
 
 from ccloss import __version__
 from ccloss.errors import DivergenceError, InputError, did_you_mean, unknown_loss, unknown_option
-from ccloss.experiment import ATTENTION, LOSS_OPTIONS, Experiment, Precision, explain
+from ccloss.experiment import ATTENTION, Experiment, Precision, explain
+from ccloss.options import LOSS_OPTIONS, check_options
 from ccloss.paper import ROUNDS, TABLES, select
 from ccloss.paper import Table as PaperTable
 from ccloss.records import Record, RunFolder, find_runs
@@ -429,16 +430,19 @@ def _check_losses(runs: "Sequence[Run]") -> None:
 
 
 def _check_loss(experiment: Experiment) -> None:
-    """Tells a mistake in a loss before any data are loaded, and a slip before torch is."""
+    """Tells a mistake in a loss before any data are loaded, and in one of ours before torch is."""
     name, options = experiment.loss_name, experiment.loss_options
     _check_loss_name(name)
     known = _loss_options(name)
     for option in options:
         if option not in known:
             raise unknown_option(name, option, known)
-    from ccloss.losses import make_loss
+    if _is_ours(name):
+        check_options(name, **options)
+    else:
+        from ccloss.losses import make_loss
 
-    make_loss(name, options, num_classes=1, features=1)
+        make_loss(name, options, num_classes=1, features=1)
 
 
 def _check_loss_name(name: str) -> None:
@@ -448,11 +452,16 @@ def _check_loss_name(name: str) -> None:
 
 def _loss_options(name: str) -> Collection[str]:
     """The options of a loss by name; torch takes seconds to load, and mostly it need not be."""
-    if name in LOSS_OPTIONS and not _may_be_more():
+    if _is_ours(name):
         return LOSS_OPTIONS[name]
     from ccloss.losses import loss_options
 
     return loss_options(name)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a loss is what stands in the list of ours, which is known without torch."""
+    return name in LOSS_OPTIONS and not _may_be_more()
 
 
 def _may_be_more() -> bool:

@@ -29,22 +29,6 @@ def _listed(value: Any) -> Any:
 ATTENTION = "+cam"
 """Ends the name of a loss whose network has channel attention that the loss does not ask for."""
 
-_SHARED = ("class_weights", "label_smoothing")
-
-LOSS_OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "ce": _SHARED,
-    "cc": ("weight", "eps", "reduction", *_SHARED),
-    "focal": ("gamma", *_SHARED),
-    "a-softmax": ("margin", "annealing_start", "annealing_rate", "annealing_end", *_SHARED),
-    "mc": ("alpha", "beta", *_SHARED),
-    "ical": ("weight", *_SHARED),
-    "fical": ("weight", *_SHARED),
-    "center": ("weight", *_SHARED),
-    "cosface": ("scale", "margin", *_SHARED),
-    "arcface": ("scale", "margin", *_SHARED),
-}
-"""The losses there are from the start, and their options: a slip is told before torch is loaded."""
-
 LOSSES_ON_ATTENTION = frozenset({"cc"})
 """Losses that work on channel attention: their network has it without saying so."""
 

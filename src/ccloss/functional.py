@@ -22,8 +22,10 @@ w_ij = <y_i, y_j> and t_i = sum_j w_ij (c_i - c_j)::
 and likewise for inter with 1 - w_ij.
 """
 
+import subprocess
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -31,6 +33,7 @@ from torch import Tensor
 
 from ccloss import passes
 from ccloss.errors import InputError
+from ccloss.options import positive, sum_or_mean
 
 Reduction = Literal["sum", "mean"]
 
@@ -40,6 +43,14 @@ class ClassDistances(NamedTuple):
 
     intra: Tensor
     inter: Tensor
+
+
+class CorrelationTerms(NamedTuple):
+    """The distances and their ratio, ``intra / (inter + eps)``, as scalars."""
+
+    intra: Tensor
+    inter: Tensor
+    ratio: Tensor
 
 
 def class_distances(
@@ -77,11 +88,10 @@ def class_distances(
         RuntimeError: a second derivative is asked for over a ``group``.
     """
     _check(attention, labels, reduction, num_classes, group)
-    if labels.is_floating_point():
-        sums = _soft_distances(attention, labels, group)
-    else:
-        sums = _hard_distances(attention, labels, num_classes, group)
-    return _reduce(sums, reduction)
+    if _is_fused(attention, labels, group):
+        intra, inter, _ = _FusedTerms.apply(attention, labels, 1.0, reduction)
+        return ClassDistances(intra, inter)
+    return _by_operations(attention, labels, reduction, num_classes, group)
 
 
 def channel_correlation(
@@ -113,23 +123,40 @@ def channel_correlation(
     Raises:
         InputError: as :func:`class_distances`, or ``eps`` is not a positive number.
     """
-    check_eps(eps)
-    intra, inter = class_distances(
-        attention, labels, reduction, num_classes=num_classes, group=group
+    terms = correlation_terms(
+        attention, labels, eps, reduction, num_classes=num_classes, group=group
     )
-    return intra / (inter + eps)
+    return terms.ratio
 
 
-def check_eps(eps: float) -> None:
-    """Refuses an ``eps`` that cannot keep the ratio finite."""
-    if not 0 < eps < float("inf"):
-        raise InputError(f"eps must be a positive number, got {eps}")
+def correlation_terms(
+    attention: Tensor,
+    labels: Tensor,
+    eps: float = 1e-6,
+    reduction: Reduction = "sum",
+    *,
+    num_classes: int | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> CorrelationTerms:
+    """What :func:`channel_correlation` gives, together with the distances that it is made of.
 
+    Args:
+        attention: see :func:`channel_correlation`.
+        labels: see :func:`channel_correlation`.
+        eps: see :func:`channel_correlation`.
+        reduction: see :func:`channel_correlation`.
+        num_classes: see :func:`class_distances`.
+        group: see :func:`class_distances`.
 
-def check_reduction(reduction: str) -> None:
-    """Refuses what is neither ``"sum"`` nor ``"mean"``."""
-    if reduction not in get_args(Reduction):
-        raise InputError(f'reduction must be "sum" or "mean", got {reduction!r}')
+    Raises:
+        InputError: as :func:`channel_correlation`.
+    """
+    positive("eps", eps)
+    _check(attention, labels, reduction, num_classes, group)
+    if _is_fused(attention, labels, group):
+        return CorrelationTerms(*_FusedTerms.apply(attention, labels, eps, reduction))
+    intra, inter = _by_operations(attention, labels, reduction, num_classes, group)
+    return CorrelationTerms(intra, inter, intra / (inter + eps))
 
 
 FEW = 64
@@ -159,6 +186,47 @@ class _Sums(NamedTuple):
     inter: Tensor
     size: Tensor | int
     alike: Callable[[], Tensor]  # sum of <y_i, y_j> over all i != j; asked for means alone
+
+
+def _is_fused(attention: Tensor, labels: Tensor, group: dist.ProcessGroup | None) -> bool:
+    """Whether there is one kernel for all of it: a GPU's, for class labels of a small batch."""
+    return (
+        _runs_triton(attention)
+        and group is None
+        and not labels.is_floating_point()
+        and len(labels) <= FEW
+        and not torch.compiler.is_compiling()  # which makes kernels of its own
+    )
+
+
+def _runs_triton(tensor: Tensor) -> bool:
+    return tensor.is_cuda and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    """Whether Triton is here, with a GPU that it knows and the C compiler that it needs."""
+    try:
+        from triton.runtime import driver
+
+        driver.active.get_current_target()
+    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _by_operations(
+    attention: Tensor,
+    labels: Tensor,
+    reduction: Reduction,
+    num_classes: int | None,
+    group: dist.ProcessGroup | None,
+) -> ClassDistances:
+    if labels.is_floating_point():
+        sums = _soft_distances(attention, labels, group)
+    else:
+        sums = _hard_distances(attention, labels, num_classes, group)
+    return _reduce(sums, reduction)
 
 
 def _hard_distances(
@@ -239,6 +307,53 @@ def _totals(
         joined = _all_reduce(torch.cat([counts, sizes, shift / _world_size(group)]), group)
         counts, (size, squares), shift = joined.split([len(counts), 2, len(shift)])
     return _Totals(counts, size, squares, shift)
+
+
+class _FusedTerms(torch.autograd.Function):
+    """(intra, inter, ratio) for class labels, a kernel forward and one backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, attention: Tensor, labels: Tensor, eps: float, reduction: Reduction
+    ) -> tuple[Tensor, ...]:
+        from ccloss import kernels  # Triton takes long to load, and is for GPUs
+
+        terms: tuple[Tensor, ...] = kernels.correlation_terms(
+            attention, labels, eps, reduction == "mean"
+        )
+        ctx.set_materialize_grads(False)  # zeros would be a launch for each term not used
+        ctx.eps, ctx.reduction = eps, reduction
+        ctx.save_for_backward(attention, labels, *terms[1:])
+        return terms
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        from ccloss import kernels
+
+        attention, labels, inter, ratio = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is asked for
+            gradient = _gradient_again(attention, labels, ctx.eps, ctx.reduction, grads)
+        else:
+            gradient = kernels.correlation_gradient(
+                attention, labels, inter, ratio, *grads, ctx.eps, ctx.reduction == "mean"
+            )
+        return gradient, None, None, None
+
+
+def _gradient_again(
+    attention: Tensor,
+    labels: Tensor,
+    eps: float,
+    reduction: Reduction,
+    grads: tuple[Tensor | None, ...],
+) -> Tensor:
+    """The gradient of :class:`_FusedTerms` by operations that have derivatives of their own."""
+    intra, inter = _by_operations(attention, labels, reduction, None, None)
+    terms = (intra, inter, intra / (inter + eps))
+    used = [(term, grad) for term, grad in zip(terms, grads, strict=True) if grad is not None]
+    outputs, given = zip(*used, strict=True)
+    (gradient,) = torch.autograd.grad(outputs, attention, given, create_graph=True)
+    return gradient
 
 
 class _FewDistances(torch.autograd.Function):
@@ -484,7 +599,7 @@ def _check(
             "attention must be (N, D) floating point, one vector a sample, "
             f"got {_describe(attention)}"
         )
-    check_reduction(reduction)
+    sum_or_mean("reduction", reduction)
     check_labels(labels, len(attention), num_classes)
     if group is not None and num_classes is None and not labels.is_floating_point():
         raise InputError("num_classes must be given with group: processes see different classes")

@@ -8,14 +8,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ccloss.errors import InputError
 from ccloss.losses.loss import (
     Loss,
-    check_not_negative,
     full_precision,
     unit_vectors,
     without_autocast,
 )
+from ccloss.options import check_options
 from ccloss.output import Output
 
 
@@ -94,9 +93,9 @@ class ASoftmaxLoss(MarginLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        if not (float(margin).is_integer() and margin >= 1):
-            raise InputError(f"margin must be an integer of 1 or more, got {margin}")
-        check_not_negative(
+        check_options(
+            "a-softmax",
+            margin=margin,
             annealing_start=annealing_start,
             annealing_rate=annealing_rate,
             annealing_end=annealing_end,
@@ -170,8 +169,7 @@ class CosFaceLoss(MarginLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        _check_scale(scale)
-        check_not_negative(margin=margin)
+        check_options("cosface", scale=scale, margin=margin)
         self.scale = scale
         self.margin = margin
 
@@ -222,9 +220,7 @@ class ArcFaceLoss(MarginLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        _check_scale(scale)
-        if not 0 <= margin <= math.pi:
-            raise InputError(f"margin must lie in 0..pi, got {margin}")
+        check_options("arcface", scale=scale, margin=margin)
         self.scale = scale
         self.margin = margin
 
@@ -253,8 +249,3 @@ def _psi(cosine: Tensor, margin: int) -> Tensor:
     for j in range(1, margin):
         k = k + (cosine < math.cos(j * math.pi / margin)).to(cosine.dtype)
     return (1 - 2 * (k % 2)) * multiple - 2 * k
-
-
-def _check_scale(scale: float) -> None:
-    if not 0 < scale < math.inf:
-        raise InputError(f"scale must be a positive number, got {scale}")

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ccloss.errors import InputError
-from ccloss.losses.loss import Loss, check_not_negative, full_precision, without_autocast
+from ccloss.losses.loss import Loss, full_precision, without_autocast
+from ccloss.options import check_options, whole
 from ccloss.output import Output
 
 
@@ -57,10 +58,9 @@ class CenterLoss(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        for name, size in {"num_classes": num_classes, "features": features}.items():
-            if size < 1:
-                raise InputError(f"{name} must be 1 or more, got {size}")
-        check_not_negative(weight=weight)
+        whole("num_classes", num_classes)
+        whole("features", features)
+        check_options("center", weight=weight)
         self.weight = weight
         self.centers = nn.Parameter(torch.zeros(num_classes, features))
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ccloss import functional
 from ccloss.functional import Reduction
-from ccloss.losses.loss import Loss, check_not_negative
+from ccloss.losses.loss import Loss
+from ccloss.options import check_options
 from ccloss.output import Output
 
 
@@ -56,9 +57,7 @@ class ChannelCorrelationLoss(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        check_not_negative(weight=weight)
-        functional.check_eps(eps)
-        functional.check_reduction(reduction)
+        check_options("cc", weight=weight, eps=eps, reduction=reduction)
         self.weight = weight
         self.eps = eps
         self.reduction: Reduction = reduction
@@ -73,14 +72,14 @@ class ChannelCorrelationLoss(Loss):
         self.check(output, labels)
         assert output.attention is not None  # `needs` says so
         attention = output.attention if self.weight else output.attention.detach()
-        intra, inter = functional.class_distances(
+        intra, inter, ratio = functional.correlation_terms(
             attention,
             labels,
+            self.eps,
             self.reduction,
             num_classes=output.logits.shape[1],
             group=self._group(),
         )
-        ratio = intra / (inter + self.eps)
         ce = self.cross_entropy(output.logits, labels)
         total = ce + self.weight * ratio
         return {"total": total, "ce": ce, "intra": intra, "inter": inter, "ratio": ratio}

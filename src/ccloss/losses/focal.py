@@ -6,7 +6,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ccloss.losses.loss import Loss, check_not_negative, full_precision
+from ccloss.losses.loss import Loss, full_precision
+from ccloss.options import check_options
 from ccloss.output import Output
 
 
@@ -43,7 +44,7 @@ class FocalLoss(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        check_not_negative(gamma=gamma)
+        check_options("focal", gamma=gamma)
         self.gamma = gamma
 
     def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:

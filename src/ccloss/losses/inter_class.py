@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ccloss.losses.loss import (
     Loss,
-    check_not_negative,
     full_precision,
     unit_vectors,
     without_autocast,
 )
+from ccloss.options import not_negative
 from ccloss.output import Output
 
 
@@ -40,7 +40,7 @@ class ClassAngleLoss(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        check_not_negative(weight=weight)
+        not_negative("weight", weight)
         self.weight = weight
 
     def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:

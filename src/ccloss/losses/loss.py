@@ -1,6 +1,5 @@
 """What every loss is."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ccloss.errors import InputError
 from ccloss.functional import check_labels
+from ccloss.options import SHARED
 from ccloss.output import Output
 
 Need = Literal["attention", "feature_map", "classifier_weight"]
@@ -58,10 +58,11 @@ class Loss(nn.Module, ABC):
         self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
-        if not 0 <= label_smoothing <= 1:
-            raise InputError(f"label_smoothing must lie in 0..1, got {label_smoothing}")
+        given = {"class_weights": class_weights, "label_smoothing": label_smoothing}
+        for name, check in SHARED.items():
+            check(name, given[name])
         self.label_smoothing = label_smoothing
-        weights = None if class_weights is None else _class_weights(class_weights)
+        weights = None if class_weights is None else torch.tensor([*map(float, class_weights)])
         self.register_buffer("class_weights", weights, persistent=False)  # an option, not a state
 
     def forward(self, output: Output, labels: Tensor) -> Tensor:
@@ -142,22 +143,6 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     """Rows divided by their length. A row shorter than 1e-12 becomes 0, with gradient 0."""
     lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return vectors / torch.where(lengths > 1e-12, lengths, torch.inf)
-
-
-def check_not_negative(**options: float) -> None:
-    """Refuses options that are negative or not finite, by name."""
-    for name, value in options.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{name} must be 0 or a positive number, got {value}")
-
-
-def _class_weights(values: Sequence[float]) -> Tensor:
-    weights = torch.as_tensor(values, dtype=torch.float32)
-    if weights.ndim != 1 or not bool(weights.isfinite().all() & (weights >= 0).all()):
-        raise InputError(f"class_weights must be numbers of 0 or more, one a class, got {values}")
-    if not bool((weights > 0).any()):
-        raise InputError(f"class_weights must have a number above 0, got {values}")
-    return weights
 
 
 def _check_classifier(output: Output) -> None:

@@ -8,7 +8,8 @@ from typing import Any, final
 from torch import Tensor
 
 from ccloss.errors import InputError, did_you_mean
-from ccloss.losses.loss import Loss, check_not_negative, full_precision, without_autocast
+from ccloss.losses.loss import Loss, full_precision, without_autocast
+from ccloss.options import not_negative
 from ccloss.output import Output
 
 PREFIX = "pml:"
@@ -61,7 +62,7 @@ class MetricLearningLoss(Loss):
         **options: Any,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        check_not_negative(weight=weight)
+        not_negative("weight", weight)
         known = metric_learning_options(name)
         for option in options:
             if option not in known:

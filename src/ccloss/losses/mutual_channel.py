@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ccloss.errors import InputError
-from ccloss.losses.loss import Loss, check_not_negative, full_precision
+from ccloss.losses.loss import Loss, full_precision
+from ccloss.options import check_options
 from ccloss.output import Output
 
 
@@ -54,7 +55,7 @@ class MutualChannelLoss(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        check_not_negative(alpha=alpha, beta=beta)
+        check_options("mc", alpha=alpha, beta=beta)
         self.alpha = alpha
         self.beta = beta
 
