@@ -106,6 +106,12 @@ CASES: dict[str, Case] = {
     "ccloss train --loss cx": command("train --loss cx", 2),
     "ccloss train --loss.gama 2": command("train --loss.gama 2", 2),
     "ccloss train --loss.weight -1": command("train --loss.weight -1", 2),
+    "ccloss train --data digit": command("train --data digit", 2),
+    "ccloss train --backbone vgg": command("train --backbone vgg", 2),
+    "ccloss train --loss pml:Contrastive": command("train --loss pml:Contrastive", 2),
+    "ccloss train --data digits --backbone timm:vit": command(
+        "train --data digits --backbone timm:vit", 2
+    ),
     "ccloss compare --losses ce,cx": command("compare --losses ce,cx", 2),
     "ccloss reproduce table9": command("reproduce table9", 2),
     "first step of ccloss train --data digits": Case(["-c", FIRST_STEP]),

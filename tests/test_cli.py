@@ -61,6 +61,9 @@ def test_help_and_version_answer_without_torch() -> None:
         ["train", "--loss", "focal+cam", "--loss.gama", "2"],
         ["train", "--loss", "focal+cam", "--loss.gamma", "-1"],
         ["train", "--loss.reduction", "all"],
+        ["train", "--data", "digit"],
+        ["train", "--backbone", "resnet", "--data", "digits"],
+        ["reproduce", "table1", "--backbone", "resnet"],
         ["train", "--loss.class-weights", "1,-1"],
         ["compare", "--losses", "ce,arcface", "--loss.scale", "big"],
         ["train", "--epochs", "x"],
@@ -87,6 +90,13 @@ def test_what_is_known_of_losses_before_torch_is_true_of_them() -> None:
 
     known = {name: tuple(options) for name, options in LOSS_OPTIONS.items()}
     assert {name: tuple(loss_options(name)) for name in LOSSES} == known
+
+
+def test_what_is_known_of_backbones_before_torch_is_true_of_them() -> None:
+    from ccloss import experiment
+    from ccloss.models import backbones
+
+    assert tuple(backbones.BACKBONES) == experiment.BACKBONES
 
 
 def test_a_loss_of_ones_own_is_known_to_the_command(

@@ -1,5 +1,8 @@
 """The passes against one loop over rows, with blocks that end anywhere."""
 
+import errno
+import mmap
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -42,7 +45,7 @@ def test_passes_are_the_loop_over_rows(size: tuple[int, int, int, int]) -> None:
         moved.append(pull[number] * away + push[number])
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(passes, "BLOCK", block)
+        patch.setattr(passes, "BLOCK", block * 8)
         close = torch.testing.assert_close
         close(passes.class_sums(vectors, index, shift, classes), sums)
         close(passes.square_distances(vectors, index, centres), torch.tensor(lengths).double())
@@ -56,11 +59,13 @@ def test_soft_passes_are_the_loop_over_rows(size: tuple[int, int, int, int]) -> 
     samples, width, classes, block = size
     vectors, _, push, tables, pull = drawn(samples, width, classes)
     rows = torch.rand(samples, classes, generator=torch.Generator().manual_seed(1)).double()
+    row_sums = rows.sum(1, keepdim=True)
+    shares = rows / row_sums
     shift = tables[0]
     sums = torch.zeros(classes, width, dtype=torch.float64)
     squares = torch.zeros(classes, dtype=torch.float64)
     moved = []
-    for vector, row in zip(vectors, rows, strict=True):
+    for vector, row in zip(vectors, shares, strict=True):
         away = vector - shift
         each = [row[k] * (pull[k] * away + push[k]) for k in range(classes)]
         moved.append(torch.stack(each).sum(0))
@@ -69,13 +74,14 @@ def test_soft_passes_are_the_loop_over_rows(size: tuple[int, int, int, int]) -> 
             squares[k] += row[k] * sum(value**2 for value in away.tolist())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes, "BLOCK", block)
+        patch.setattr(passes, "SOFT_BLOCK", block * 8)
         close = torch.testing.assert_close
         for gradients in (False, True):  # by blocks, and in one expression
             with torch.set_grad_enabled(gradients):
-                found = passes.soft_sums(vectors, rows, shift)
-                close(found, (sums, squares))
-                grad = passes.soft_pull_and_push(vectors, rows, shift, pull, push)
+                found = passes.soft_counts(rows, row_sums)
+                close(found, (shares.sum(0), shares.square().sum()))
+                close(passes.soft_sums(vectors, rows, row_sums, shift), (sums, squares))
+                grad = passes.soft_pull_and_push(vectors, rows, row_sums, shift, pull, push)
                 close(grad, torch.stack(moved))
 
 
@@ -90,7 +96,7 @@ def test_blocks_and_one_expression_agree() -> None:
     for step in steps:
         whole = step()
         with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-            patch.setattr(passes, "BLOCK", 24)
+            patch.setattr(passes, "BLOCK", 24 * 8)
             torch.testing.assert_close(step(), whole)
 
 
@@ -100,7 +106,7 @@ def test_the_ratio_does_not_depend_on_the_blocks(classes: int) -> None:
     found = []
     for block in (16, 16 * 7, 16 * 1000):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(passes, "BLOCK", block)
+            patch.setattr(passes, "BLOCK", block * 8)
             attention = vectors.clone().requires_grad_()
             value = channel_correlation(attention, labels)
             (gradient,) = torch.autograd.grad(value, attention)
@@ -108,6 +114,37 @@ def test_the_ratio_does_not_depend_on_the_blocks(classes: int) -> None:
     for value, gradient in found[1:]:
         torch.testing.assert_close(value, found[0][0])
         torch.testing.assert_close(gradient, found[0][1])
+
+
+class NoHugePages(mmap.mmap):
+    """Memory of a kernel that was built without large pages."""
+
+    def madvise(self, *_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("kernel", ["with", "without", "another system"])
+def test_a_large_gradient_is_the_same_in_large_pages(
+    kernel: str, dtype: torch.dtype, soft: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, labels, *_ = drawn(300, 16, 5)
+    labels = torch.softmax(drawn(300, 5, 5, seed=1)[0], 1) if soft else labels
+    found = []
+    for fresh in (1 << 40, 1):
+        monkeypatch.setattr(passes, "FRESH", fresh)
+        if fresh == 1 and kernel == "without":
+            monkeypatch.setattr(mmap, "mmap", NoHugePages)
+        if fresh == 1 and kernel == "another system":
+            monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+        attention = vectors.to(dtype).requires_grad_()
+        channel_correlation(attention, labels).backward()
+        assert attention.grad is not None
+        found.append(attention.grad)
+    assert torch.equal(*found)
+    torch.optim.SGD([attention], lr=0.1, momentum=0.9).step()  # it can be worked with in place
+    assert attention.isfinite().all()
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ccloss import __version__
-from ccloss.errors import DivergenceError, InputError, did_you_mean, unknown_loss, unknown_option
-from ccloss.experiment import ATTENTION, Experiment, Precision, explain
+from ccloss.errors import DivergenceError, InputError, did_you_mean, unknown_name, unknown_option
+from ccloss.experiment import ATTENTION, BACKBONES, Experiment, Precision, explain
 from ccloss.options import LOSS_OPTIONS, check_options
 from ccloss.paper import ROUNDS, TABLES, select
 from ccloss.paper import Table as PaperTable
@@ -166,7 +166,7 @@ def train(
         Processes that decode large images; by default as many as the cores allow.
     """
     experiment.resolve()
-    _check_loss(experiment)
+    _check_names(experiment)
 
     from ccloss import training
 
@@ -242,7 +242,7 @@ def compare(
 
     _check_resources(resources)
     runs = plan(_experiments(experiment, losses), rounds, out)
-    _check_losses(runs)
+    _check_runs(runs)
     if dry_run:
         return _print_costs(runs, resources)
     failed = _run(runs, resources)
@@ -298,7 +298,7 @@ def reproduce(
     ]
     cells = select(everything, only)
     runs = plan([cell.experiment for cell in cells], rounds, out)
-    _check_losses(runs)
+    _check_runs(runs)
     if dry_run:
         return _print_costs(runs, resources)
     failed = _run(runs, resources)
@@ -422,11 +422,22 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     ]
 
 
-def _check_losses(runs: "Sequence[Run]") -> None:
-    """Tells a mistake in a loss before any data are loaded."""
+def _check_runs(runs: "Sequence[Run]") -> None:
     for run in runs:
         if run.round == 1:
-            _check_loss(run.experiment)
+            _check_names(run.experiment)
+
+
+def _check_names(experiment: Experiment) -> None:
+    """Tells a mistake in what goes by name before any data are loaded."""
+    from ccloss.data.catalog import FOLDER_PREFIX, SOURCES
+
+    data, backbone = experiment.data, experiment.backbone
+    if not (data in SOURCES or data.startswith(FOLDER_PREFIX)):
+        raise unknown_name("data", data, SOURCES)
+    if backbone is not None and not (backbone in BACKBONES or backbone.startswith("timm:")):
+        raise unknown_name("backbone", backbone, BACKBONES)
+    _check_loss(experiment)
 
 
 def _check_loss(experiment: Experiment) -> None:
@@ -447,7 +458,7 @@ def _check_loss(experiment: Experiment) -> None:
 
 def _check_loss_name(name: str) -> None:
     if not (_may_be_more() or name in LOSS_OPTIONS or name.startswith("pml:")):
-        raise unknown_loss(name, LOSS_OPTIONS)
+        raise unknown_name("loss", name, LOSS_OPTIONS)
 
 
 def _loss_options(name: str) -> Collection[str]:

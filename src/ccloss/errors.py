@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Literal
 
 
 class InputError(ValueError):
@@ -26,11 +27,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def unknown_loss(name: str, known: Iterable[str]) -> InputError:
-    """What to say of a loss that there is not."""
+_OTHERS = {
+    "loss": "pml:NAME of pytorch-metric-learning",
+    "backbone": "timm:<name>",
+    "data": "folder:<path>",
+}
+
+
+def unknown_name(
+    kind: Literal["loss", "backbone", "data"], name: str, known: Iterable[str]
+) -> InputError:
+    """What to say of a loss, a backbone or a data set that there is not."""
     return InputError(
-        f"loss must be one of {', '.join(known)} or pml:NAME of pytorch-metric-learning, "
-        f"got {name!r}" + did_you_mean(name, known)
+        f"{kind} must be one of {', '.join(known)} or {_OTHERS[kind]}, got {name!r}"
+        + did_you_mean(name, known)
     )
 
 

@@ -29,6 +29,9 @@ def _listed(value: Any) -> Any:
 ATTENTION = "+cam"
 """Ends the name of a loss whose network has channel attention that the loss does not ask for."""
 
+BACKBONES = ("vgg16", "resnet18", "convnet")
+"""Names of the backbones that are not timm's: a slip is told before torch is loaded."""
+
 LOSSES_ON_ATTENTION = frozenset({"cc"})
 """Losses that work on channel attention: their network has it without saying so."""
 

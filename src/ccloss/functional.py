@@ -252,16 +252,19 @@ def _few_hard_distances(work: Tensor, same: Tensor) -> _Sums:
 
 
 def _soft_distances(attention: Tensor, labels: Tensor, group: dist.ProcessGroup | None) -> _Sums:
-    # The soft sums are differences of large products.
-    rows = labels.detach().to(_double(attention))
-    # The closed form needs rows that sum to 1 exactly, where they came in a lesser precision.
-    rows = rows / rows.sum(1, keepdim=True)
+    rows = labels.detach()
+    # In double precision: soft sums are differences of large products, and the closed form needs
+    # shares that sum to 1, where the rows came in a lesser one.
+    row_sums = rows.sum(1, keepdim=True, dtype=_double(attention))
     if group is None and _are_few(rows, attention.shape[1]):
-        alike = rows @ rows.T
+        shares = rows / row_sums
+        alike = shares @ shares.T
         intra, inter = _PairDistances.apply(attention, alike)
         return _Sums(intra, inter, len(rows), lambda: alike.sum() - alike.trace())
-    totals = _totals(rows.sum(0), rows.square().sum(), attention.detach(), group)
-    intra, inter = _SoftDistances.apply(attention, rows, totals, group)
+    with torch.no_grad():
+        counts, squares = passes.soft_counts(rows, row_sums)
+    totals = _totals(counts, squares, attention.detach(), group)
+    intra, inter = _SoftDistances.apply(attention, rows, row_sums, totals, group)
     return _Sums(intra, inter, totals.size, totals.alike)
 
 
@@ -444,9 +447,10 @@ class _HardDistances(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         counts, _, _, shift = totals
         sums = passes.class_sums(attention, index, shift, len(counts))
-        between, centres, rounded = _places(*_class_means(sums, totals, group), shift)
+        means, mean = _class_means(sums, totals, group)
+        centres, rounded = _places(means, shift)
         ctx.totals, ctx.group = totals, group
-        ctx.save_for_backward(attention, index, between, centres, rounded)
+        ctx.save_for_backward(attention, index, mean, centres, rounded)
 
         squares = passes.square_distances(attention, index, centres)
         # In double precision, for a class may have any number of samples to add up.
@@ -456,32 +460,40 @@ class _HardDistances(torch.autograd.Function):
             scatter = _all_reduce(scatter, group)
         # About a point beside the mean it is greater than about the mean, by the distance squared.
         scatter -= counts * _square_lengths(rounded)
-        return _distances(scatter, between, totals, attention.dtype)
+        return _distances(scatter, means.sub_(mean), totals, attention.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        attention, index, between, centres, rounded = ctx.saved_tensors
+        attention, index, mean, centres, rounded = ctx.saved_tensors
+        counts, _, _, shift = ctx.totals
         if _differentiates_backward(ctx):
-            counts, _, _, shift = ctx.totals
             sums = passes.class_sums(attention, index, shift, len(counts))
-            between, centres, rounded = _places(*_class_means(sums, ctx.totals), shift)
+            means, mean = _class_means(sums, ctx.totals)
+            centres, rounded = _places(means, shift)
+        # The means once more: a table less to keep where there are many classes.
+        between = (centres - shift).sub_(rounded).sub_(mean)
         pull, push = _pull_and_push(grads, between, ctx.totals, ctx.group)
         push.addcmul_(pull[:, None], rounded)
         return passes.pull_and_push(attention, index, centres, pull, push), None, None, None
 
 
 class _SoftDistances(torch.autograd.Function):
-    """(intra, inter) for rows of class probabilities, in the precision of the rows."""
+    """(intra, inter) for rows of class probabilities, in the precision of the rows' sums."""
 
     @staticmethod
     def forward(
-        ctx: Any, attention: Tensor, rows: Tensor, totals: _Totals, group: dist.ProcessGroup | None
+        ctx: Any,
+        attention: Tensor,
+        rows: Tensor,
+        row_sums: Tensor,
+        totals: _Totals,
+        group: dist.ProcessGroup | None,
     ) -> tuple[Tensor, Tensor]:
         counts, _, _, shift = totals
-        sums, squares = passes.soft_sums(attention, rows, shift)
+        sums, squares = passes.soft_sums(attention, rows, row_sums, shift)
         means, mean = _class_means(sums, totals, group)
         ctx.totals, ctx.group = totals, group
-        ctx.save_for_backward(attention, rows, means, mean)
+        ctx.save_for_backward(attention, rows, row_sums, means, mean)
 
         # sum_i y_ik |c_i - mu_k|^2 = sum_i y_ik |c_i|^2 - n_k |mu_k|^2, the class's scatter
         if group is not None:
@@ -491,14 +503,15 @@ class _SoftDistances(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        attention, rows, means, mean = ctx.saved_tensors
+        attention, rows, row_sums, means, mean = ctx.saved_tensors
+        shift = ctx.totals.shift
         if _differentiates_backward(ctx):
-            sums, _ = passes.soft_sums(attention, rows, ctx.totals.shift)
+            sums, _ = passes.soft_sums(attention, rows, row_sums, shift)
             means, mean = _class_means(sums, ctx.totals)
         pull, push = _pull_and_push(grads, means - mean, ctx.totals, ctx.group)
-        push = push - pull[:, None] * means
-        grad = passes.soft_pull_and_push(attention, rows, ctx.totals.shift, pull, push)
-        return grad, None, None, None
+        push.addcmul_(pull[:, None], means, value=-1)
+        grad = passes.soft_pull_and_push(attention, rows, row_sums, shift, pull, push)
+        return grad, None, None, None, None
 
 
 def _class_means(
@@ -526,18 +539,17 @@ def _distances(
 def _pull_and_push(
     grads: tuple[Tensor, ...], between: Tensor, totals: _Totals, group: dist.ProcessGroup | None
 ) -> tuple[Tensor, Tensor]:
-    """(classes,) towards the class's mean and (classes, D) away from the batch's."""
+    """(classes,) towards the class's mean, and (classes, D) away from the batch's, in its place."""
     counts, size = totals.counts, totals.size
     grad_intra, grad_inter = (2 * _world_size(group) * grad for grad in grads)
     pull = grad_intra * counts + grad_inter * (size - counts)
-    return pull, (grad_inter * size) * between
+    return pull, between.mul_(grad_inter * size)
 
 
-def _places(means: Tensor, mean: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(classes, D) each: a class's mean from the batch's on, its place, and its rounding there."""
+def _places(means: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """(classes, D) each: where a class's mean is, and what rounding has added to it there."""
     centres = means + shift
-    rounded = (centres - shift).sub_(means)
-    return means.sub_(mean), centres, rounded
+    return centres, (centres - shift).sub_(means)
 
 
 def _square_lengths(rows: Tensor) -> Tensor:

@@ -6,16 +6,24 @@ cache and in one place: nothing of the batch's size is made but the gradient. El
 where a second derivative is to be taken.
 
 Shapes: vectors (N, D), index (N,) classes, tables (classes, D) with a row a class; soft passes have
-rows (N, classes) of shares in place of an index.
+rows (N, classes) in place of an index, and what each row sums to, (N, 1): a vector's shares in the
+classes are the one over the other, in the precision of the sums, which is that of the results.
 """
 
+import mmap
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-BLOCK = 512 * 1024
-"""Numbers in a block: more than a call to torch costs, less than a cache holds."""
+BLOCK = 2 * 1024 * 1024
+"""Bytes in a block: more than a call to torch costs, less than a cache holds."""
+
+SOFT_BLOCK = 1024 * 1024
+"""The same where there are several temporaries of a block, and a product of matrices."""
+
+FRESH = 32 * 1024 * 1024
+"""Bytes from which glibc takes memory anew from the system each time, and gives it back."""
 
 
 def class_sums(vectors: Tensor, index: Tensor, shift: Tensor, classes: int) -> Tensor:
@@ -57,7 +65,7 @@ def pull_and_push(
     if not _goes_by_blocks(vectors):
         away = vectors - centres.index_select(0, index)
         return torch.addcmul(push.index_select(0, index), pulls, away)
-    result = torch.empty_like(vectors)
+    result = _room_for(vectors)
     for room, (block, labels, own, moved) in _blocks(vectors, index, pulls, result):
         torch.index_select(centres, 0, labels, out=room)
         torch.sub(block, room, out=moved)
@@ -66,20 +74,32 @@ def pull_and_push(
     return result
 
 
-def soft_sums(vectors: Tensor, rows: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """(classes, D) sums of ``vectors - shift``, and (classes,) of their squared lengths.
+def soft_counts(rows: Tensor, row_sums: Tensor) -> tuple[Tensor, Tensor]:
+    """(classes,) sums of the shares, and the sum of all their squares."""
+    if not _goes_by_blocks(rows):
+        shares = rows / row_sums
+        return shares.sum(0), shares.square().sum()
+    counts, squares = row_sums.new_zeros(rows.shape[1]), row_sums.new_zeros(())
+    for shares, (block, sums) in _blocks(rows, row_sums, dtype=row_sums.dtype, size=SOFT_BLOCK):
+        torch.div(block, sums, out=shares)
+        counts += shares.sum(0)
+        squares += shares.square_().sum()
+    return counts, squares
 
-    Args:
-        vectors: see above.
-        rows: (N, classes) share of each vector in each class; their precision is the result's.
-        shift: (D,).
-    """
+
+def soft_sums(
+    vectors: Tensor, rows: Tensor, row_sums: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(classes, D) sums of ``vectors - shift`` by their shares, and (classes,) of their squares."""
     if not _goes_by_blocks(vectors):
-        centred = vectors - shift
-        return rows.T @ centred, rows.T @ centred.square().sum(1)
-    sums = rows.new_zeros(rows.shape[1], vectors.shape[1])
-    squares = rows.new_zeros(rows.shape[1])
-    for room, (block, shares) in _blocks(vectors, rows, dtype=rows.dtype):
+        shares, centred = rows / row_sums, vectors - shift
+        return shares.T @ centred, shares.T @ centred.square().sum(1)
+    sums = row_sums.new_zeros(rows.shape[1], vectors.shape[1])
+    squares = row_sums.new_zeros(rows.shape[1])
+    for room, (block, *given) in _blocks(
+        vectors, rows, row_sums, dtype=row_sums.dtype, size=SOFT_BLOCK
+    ):
+        shares = torch.div(*given)
         torch.sub(block, shift, out=room)
         sums.addmm_(shares.T, room)
         squares.addmv_(shares.T, room.square_().sum(1))
@@ -87,18 +107,20 @@ def soft_sums(vectors: Tensor, rows: Tensor, shift: Tensor) -> tuple[Tensor, Ten
 
 
 def soft_pull_and_push(
-    vectors: Tensor, rows: Tensor, shift: Tensor, pull: Tensor, push: Tensor
+    vectors: Tensor, rows: Tensor, row_sums: Tensor, shift: Tensor, pull: Tensor, push: Tensor
 ) -> Tensor:
     """(N, D) ``pull * (vector - shift) + push``, both the sum over classes by a vector's shares."""
-    pulls = (rows @ pull)[:, None]
     if not _goes_by_blocks(vectors):
-        return torch.addcmul(rows @ push, pulls, vectors - shift).to(vectors.dtype)
-    result = torch.empty_like(vectors)
-    for room, (block, shares, own, moved) in _blocks(
-        vectors, rows, pulls, result, dtype=rows.dtype
+        shares = rows / row_sums
+        pulls = (shares @ pull)[:, None]
+        return torch.addcmul(shares @ push, pulls, vectors - shift).to(vectors.dtype)
+    result = _room_for(vectors)
+    for room, (block, moved, *given) in _blocks(
+        vectors, result, rows, row_sums, dtype=row_sums.dtype, size=SOFT_BLOCK
     ):
+        shares = torch.div(*given)
         torch.matmul(shares, push, out=room)
-        moved.copy_(room.addcmul_(own, block - shift))
+        moved.copy_(room.addcmul_((shares @ pull)[:, None], block - shift))
     return result
 
 
@@ -107,16 +129,34 @@ def is_eager_on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def _room_for(vectors: Tensor) -> Tensor:
+    """A tensor like the vectors with nothing in it, if it is large in pages of 2 MB.
+
+    For the usual pages the system takes longer than everything else does here.
+    """
+    small = vectors.nbytes < FRESH
+    if small or not hasattr(mmap, "MADV_HUGEPAGE"):  # Linux has it
+        return torch.empty_like(vectors)
+    try:
+        memory = mmap.mmap(-1, vectors.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # a kernel without such pages
+        return torch.empty_like(vectors)
+    return torch.frombuffer(memory, dtype=vectors.dtype).view(vectors.shape)
+
+
 def _goes_by_blocks(vectors: Tensor) -> bool:
     return is_eager_on_cpu(vectors) and not torch.is_grad_enabled()
 
 
 def _blocks(
-    vectors: Tensor, *others: Tensor, dtype: torch.dtype | None = None
+    vectors: Tensor, *others: Tensor, dtype: torch.dtype | None = None, size: int | None = None
 ) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
     """The same room for every block, and the block's rows of the vectors and of the others."""
     count, width = vectors.shape
-    step = max(1, min(count, BLOCK // max(1, width)))
-    room = vectors.new_empty(step, width, dtype=dtype or vectors.dtype)
+    dtype = dtype or vectors.dtype
+    numbers = (size or BLOCK) // dtype.itemsize
+    step = max(1, min(count, numbers // max(1, width)))
+    room = vectors.new_empty(step, width, dtype=dtype)
     for rows in zip(*(each.split(step) for each in (vectors, *others)), strict=True):
         yield room[: len(rows[0])], rows

@@ -27,7 +27,7 @@ from ccloss.data.layouts import (
     read_hub,
     read_local,
 )
-from ccloss.errors import InputError, did_you_mean
+from ccloss.errors import InputError, unknown_name
 
 MEMORY_SIZE = 64  # images up to this side, in pixels, are decoded once into memory
 DIGITS_TEST = 500  # 50 of each digit
@@ -206,11 +206,7 @@ def _read(name: str, data_root: Path | None) -> _Stored:
         source = SOURCES[name]
         splits = read_hub(source) if data_root is None else read_local(source, data_root)
     else:
-        known = ", ".join(SOURCES)
-        raise InputError(
-            f"data must be one of {known} or {FOLDER_PREFIX}<path>, got {name!r}"
-            + did_you_mean(name, SOURCES)
-        )
+        raise unknown_name("data", name, SOURCES)
     if splits.test is not None:
         return _Stored(splits.train, splits.test, splits.classes)
     return _with_test_split(name, splits)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from ccloss.errors import InputError, unknown_loss, unknown_option
+from ccloss.errors import InputError, unknown_name, unknown_option
 from ccloss.losses.angular import ArcFaceLoss, ASoftmaxLoss, CosFaceLoss
 from ccloss.losses.center import CenterLoss
 from ccloss.losses.channel_correlation import ChannelCorrelationLoss
@@ -101,7 +101,7 @@ def loss_class(name: str) -> type[Loss]:
     if name.startswith(PREFIX):
         return MetricLearningLoss
     if name not in LOSSES:
-        raise unknown_loss(name, LOSSES)
+        raise unknown_name("loss", name, LOSSES)
     return LOSSES[name]
 
 

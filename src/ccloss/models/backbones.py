@@ -9,7 +9,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from ccloss.errors import InputError, did_you_mean
+from ccloss.errors import InputError, did_you_mean, unknown_name
 from ccloss.models.heads import he_initialise
 
 SMALL_IMAGE = 64
@@ -80,10 +80,7 @@ def build_backbone(name: str, in_channels: int, image_size: int, pretrained: boo
     if name.startswith("timm:"):
         return _timm(name.removeprefix("timm:"), in_channels, image_size, pretrained)
     if name not in BACKBONES:
-        raise InputError(
-            f"backbone must be one of {', '.join(BACKBONES)} or timm:<name>, got {name!r}"
-            + did_you_mean(name, BACKBONES)
-        )
+        raise unknown_name("backbone", name, BACKBONES)
     return BACKBONES[name](in_channels, image_size, pretrained)
 
 
