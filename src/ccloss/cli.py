@@ -21,7 +21,7 @@ from rich.table import Table
 from ccloss import __version__
 from ccloss.errors import DivergenceError, InputError, did_you_mean, unknown_name, unknown_option
 from ccloss.experiment import ATTENTION, BACKBONES, Experiment, Precision, explain
-from ccloss.options import LOSS_OPTIONS, check_options
+from ccloss.options import LOSS_OPTIONS, PREFIX, check_options
 from ccloss.paper import ROUNDS, TABLES, select
 from ccloss.paper import Table as PaperTable
 from ccloss.records import Record, RunFolder, find_runs
@@ -344,7 +344,7 @@ def losses() -> None:
         print(f"{name}\n    {about.formula}\n    {about.source}")
         print(f"    needs: {', '.join(needs) or 'logits alone'}")
         print(f"    options: {', '.join(options)}")
-    print("pml:NAME\n    CE + weight * a loss of pytorch-metric-learning on the features")
+    print(f"{PREFIX}NAME\n    CE + weight * a loss of pytorch-metric-learning on the features")
 
 
 @data_app.command(name="list")
@@ -457,7 +457,7 @@ def _check_loss(experiment: Experiment) -> None:
 
 
 def _check_loss_name(name: str) -> None:
-    if not (_may_be_more() or name in LOSS_OPTIONS or name.startswith("pml:")):
+    if not (_may_be_more() or name in LOSS_OPTIONS or name.startswith(PREFIX)):
         raise unknown_name("loss", name, LOSS_OPTIONS)
 
 

@@ -67,6 +67,9 @@ def _is_number(value: Any) -> bool:
         return False
 
 
+PREFIX = "pml:"
+"""Begins the name of a loss of pytorch-metric-learning, whose options only that knows."""
+
 SHARED: Mapping[str, Check] = {"class_weights": class_weights, "label_smoothing": share}
 """Options that every loss has."""
 

@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -294,6 +295,11 @@ def find_runs(root: Path) -> list[RunFolder]:
         RunFolder(path)
         for path in sorted({mark.parent for name in marks for mark in root.rglob(name)})
     ]
+
+
+def folder_name(text: str) -> str:
+    """Any text as the name of a folder."""
+    return re.sub(r"[^\w.+=-]+", "-", text)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

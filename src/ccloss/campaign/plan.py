@@ -1,7 +1,6 @@
 """What is to be done: experiments x rounds, each with its place on disk."""
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from ccloss.errors import InputError
 from ccloss.experiment import Experiment, as_begun, differences
-from ccloss.records import RunFolder
+from ccloss.records import RunFolder, folder_name
 
 _NAMED = ("batch_size", "hidden_features")
 """Fields that, where they are not usual, are part of a folder's name beside the method."""
@@ -115,7 +114,8 @@ def _compared(run: Run) -> tuple[str | None, ...]:
 
 def _place(experiment: Experiment) -> Path:
     settled = experiment.resolve()
-    return Path(_slug(settled.data), _slug(str(settled.backbone)), _slug(_variant(experiment)))
+    parts = (settled.data, str(settled.backbone), _variant(experiment))
+    return Path(*map(folder_name, parts))
 
 
 def _variant(experiment: Experiment) -> str:
@@ -128,8 +128,3 @@ def _variant(experiment: Experiment) -> str:
         if getattr(settled, name) != getattr(usual, name)
     ]
     return " ".join([experiment.method, *parts])
-
-
-def _slug(name: str) -> str:
-    """A name as a folder's."""
-    return re.sub(r"[^\w.+=-]+", "-", name)

@@ -18,8 +18,9 @@ from ccloss.losses.cross_entropy import CrossEntropyLoss
 from ccloss.losses.focal import FocalLoss
 from ccloss.losses.inter_class import FocalInterClassAngularLoss, InterClassAngularLoss
 from ccloss.losses.loss import Loss, Need
-from ccloss.losses.metric_learning import PREFIX, MetricLearningLoss, metric_learning_options
+from ccloss.losses.metric_learning import MetricLearningLoss, metric_learning_options
 from ccloss.losses.mutual_channel import MutualChannelLoss
+from ccloss.options import PREFIX
 
 LOSSES: dict[str, type[Loss]] = {
     "ce": CrossEntropyLoss,

@@ -9,11 +9,8 @@ from torch import Tensor
 
 from ccloss.errors import InputError, did_you_mean
 from ccloss.losses.loss import Loss, full_precision, without_autocast
-from ccloss.options import not_negative
+from ccloss.options import PREFIX, not_negative
 from ccloss.output import Output
-
-PREFIX = "pml:"
-"""Begins the name of a loss of pytorch-metric-learning."""
 
 _SIZES = {"num_classes": "num_classes", "embedding_size": "features"}
 """Their names of what the data and the network say, and ours."""

@@ -1,10 +1,9 @@
 """A whole report on disk: the page, the tables and, where wanted, figures."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccloss.records import RunFolder
+from ccloss.records import RunFolder, folder_name
 from ccloss.report import claims, figures, page, reproduction, runs, tables
 from ccloss.report.protocol import settings
 
@@ -29,7 +28,7 @@ def write(folders: Sequence[RunFolder], out: Path, *, draw: bool) -> list[Path]:
     parted = settings(found.records)
     written = []
     for setting in parted:
-        name = _slug(setting.title) if len(parted) > 1 else ""
+        name = folder_name(setting.title).strip("-") if len(parted) > 1 else ""
         rows, caption = tables.comparison(setting.records), tables.describe(setting.records)
         written += tables.write(rows, out / "tables" / name, caption)
         if draw:
@@ -41,8 +40,3 @@ def write(folders: Sequence[RunFolder], out: Path, *, draw: bool) -> list[Path]:
         written += reproduction.write(grids, out)
         written += claims.write(claims.judge(found.records), out)
     return [*written, page.write(folders, out)]
-
-
-def _slug(title: str) -> str:
-    """A setting's title as a folder's name."""
-    return re.sub(r"[^\w.+=-]+", "-", title).strip("-")
