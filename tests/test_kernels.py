@@ -1,5 +1,6 @@
 """A GPU's kernels: on one where there is one, else in Triton's interpreter, against the loop."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import reference
+from ccloss import passes
 from ccloss.functional import FEW, _gradient_again, channel_correlation, class_distances
 
 kernels = pytest.importorskip("ccloss.kernels", reason="no Triton here")
@@ -177,45 +179,129 @@ def test_functions_take_the_kernels_on_a_gpu(reduction: str) -> None:
     torch.testing.assert_close(found[1], found[0])
 
 
+@given(
+    samples=st.integers(1, 70),
+    width=st.integers(1, 140),
+    classes=st.integers(1, 9),
+    one=st.booleans(),
+)
+@example(samples=32, width=32, classes=3, one=False)  # blocks that are whole
+@example(samples=65, width=129, classes=1, one=True)  # and one more
+@settings(max_examples=15, deadline=None)
+def test_passes_by_kernels_are_those_by_operations(
+    samples: int, width: int, classes: int, one: bool
+) -> None:
+    """Which test_passes.py compares with loops; most of a batch may be of one class."""
+    vectors, index = drawn(samples, width, classes, torch.float64)
+    index = torch.where(torch.arange(samples, device=DEVICE) % 7 > 0, 0, index) if one else index
+    generator = torch.Generator().manual_seed(1)
+    tables = torch.rand(2, classes, width, generator=generator, dtype=torch.float64).to(DEVICE)
+    pull = torch.rand(classes, generator=generator, dtype=torch.float64).to(DEVICE)
+    calls = {
+        "class_sums": (vectors, index, vectors[0], classes),
+        "square_distances": (vectors, index, tables[0]),
+        "pull_and_push": (vectors, index, tables[0], pull, tables[1]),
+    }
+    for name, arguments in calls.items():
+        with torch.enable_grad():  # one expression of torch
+            expected = getattr(passes, name)(*arguments)
+        torch.testing.assert_close(getattr(kernels, name)(*arguments), expected)
+
+
+def test_passes_take_vectors_and_classes_that_lie_anywhere() -> None:
+    vectors, index = drawn(40, 24, 5, torch.float32)
+    turned, spread = vectors.T.contiguous().T, torch.stack([index, index], 1)[:, 0]
+    pull, tables = vectors[:5, 0], vectors[:10].reshape(2, 5, 24)
+    for name, others in {
+        "class_sums": (vectors[0], 5),
+        "square_distances": (tables[0],),
+        "pull_and_push": (tables[0], pull, tables[1]),
+    }.items():
+        kernel = getattr(kernels, name)
+        torch.testing.assert_close(kernel(turned, spread, *others), kernel(vectors, index, *others))
+
+
 COMPILES = """
-import triton
+import sys
+
+import torch
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.backends.driver import DriverBase
+from triton.runtime import driver
 
 from ccloss import kernels
 
 
-def signature(kernel, vectors, scalars, constants):
-    def type_of(name):
-        if name in ("size", "width") or name.endswith("stride"):
-            return "i32"
-        known = {"attention": vectors, "gradient": vectors, "labels": "*i64"}
-        return "constexpr" if name in constants else known.get(name, scalars)
+class Absent(DriverBase):
+    '''A GPU that can be compiled for, and is not here.'''
 
-    return {name: type_of(name) for name in kernel.arg_names}
+    @classmethod
+    def is_active(cls):
+        return True
+
+    def __init__(self):
+        pass
+
+    def get_current_target(self):
+        return GPUTarget("cuda", int(sys.argv[1]), 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device=None):
+        return 0
+
+    def get_active_torch_device(self):
+        raise NotImplementedError
+
+    get_benchmarker = map_python_to_cpp_type = get_active_torch_device
 
 
-cases = [("*fp32", 16), ("*bf16", 32), ("*fp32", 64), ("*fp64", 64)]
-for capability in (80, 90):
-    for vectors, rows in cases:
-        scalars = "*fp64" if vectors == "*fp64" else "*fp32"
-        for kernel in (kernels._forward, kernels._backward):
-            constants = {"EPS": 1e-6, "MEAN": rows == 32, "ROWS": rows}
-            constants["COLUMNS"] = max(kernels.LEAST, kernels.BLOCK // rows)
-            if kernel is kernels._backward:
-                constants |= {"grad_intra": None, "grad_inter": None}
-            source = ASTSource(kernel, signature(kernel, vectors, scalars, constants), constants)
-            target = GPUTarget("cuda", capability, 32)
-            made = triton.compile(source, target=target, options={"num_warps": 8})
-            assert made.asm["cubin"], capability
-            assert made.metadata.shared <= 48 * 1024, (capability, vectors, rows)
-print("compiled")
+driver.set_active(Absent())
+made = {}
+for name in vars(kernels):
+    kernel = getattr(kernels, name)
+    if hasattr(kernel, "warmup"):
+
+        def compiles(*arguments, name=name, run=kernel.run, **options):
+            made.setdefault(name, []).append(run(*arguments, **options | {"warmup": True}))
+
+        kernel.run = compiles
+
+sizes = (1, 17, 31, 32, 64)
+for dtype in (torch.float32, torch.bfloat16, torch.float64):
+    scalar = torch.ones((), dtype=torch.promote_types(dtype, torch.float32))
+    for size in sizes:
+        vectors, labels = torch.zeros(size, 48, dtype=dtype), torch.zeros(size, dtype=torch.long)
+        _, inter, ratio = kernels.correlation_terms(vectors, labels, 1e-6, True)
+        for grads in ((None, None, scalar), (scalar, scalar, scalar)):
+            kernels.correlation_gradient(vectors, labels, inter, ratio, *grads, 1e-6, True)
+for dtype in (torch.float32, torch.float64):
+    for size in (65, 1000):
+        vectors, index = torch.zeros(size, 512, dtype=dtype), torch.zeros(size, dtype=torch.long)
+        kernels.class_sums(vectors, index, vectors[0], 5)
+        kernels.square_distances(vectors, index, vectors[:5])
+        kernels.pull_and_push(vectors, index, vectors[:5], vectors[:5, 0], vectors[:5])
+
+for name, all_of in made.items():
+    assert all(each.asm["cubin"] for each in all_of), name
+    assert max(each.metadata.shared for each in all_of) <= 48 * 1024, name
+# One for each number of rows that a product of matrices may have (16, 32, 64), not for each size.
+print(sorted((name, len({each.hash for each in all_of})) for name, all_of in made.items()))
 """
 
 
-def test_kernels_compile_for_gpus_of_two_generations(tmp_path: Path) -> None:
-    """Without one: the compiler is a part of Triton. What they share fits any NVIDIA GPU."""
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_for_gpus_that_are_not_here(capability: int, tmp_path: Path) -> None:
+    """The compiler is a part of Triton. What they share fits any NVIDIA GPU."""
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_INTERPRET": "0"}
-    command = [sys.executable, "-c", COMPILES]
+    command = [sys.executable, "-c", COMPILES, str(capability)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == "compiled\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    assert ast.literal_eval(done.stdout) == [
+        ("_backward", 3 * 3 * 2),  # by type, by rows, by the gradients that there are
+        ("_class_sums", 2),
+        ("_forward", 3 * 3),
+        ("_pull_and_push", 2),
+        ("_square_distances", 2),
+    ]

@@ -22,9 +22,7 @@ w_ij = <y_i, y_j> and t_i = sum_j w_ij (c_i - c_j)::
 and likewise for inter with 1 - w_ij.
 """
 
-import subprocess
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -191,28 +189,11 @@ class _Sums(NamedTuple):
 def _is_fused(attention: Tensor, labels: Tensor, group: dist.ProcessGroup | None) -> bool:
     """Whether there is one kernel for all of it: a GPU's, for class labels of a small batch."""
     return (
-        _runs_triton(attention)
+        passes.runs_kernels(attention)
         and group is None
         and not labels.is_floating_point()
         and len(labels) <= FEW
-        and not torch.compiler.is_compiling()  # which makes kernels of its own
     )
-
-
-def _runs_triton(tensor: Tensor) -> bool:
-    return tensor.is_cuda and _has_triton()
-
-
-@cache
-def _has_triton() -> bool:
-    """Whether Triton is here, with a GPU that it knows and the C compiler that it needs."""
-    try:
-        from triton.runtime import driver
-
-        driver.active.get_current_target()
-    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError):
-        return False
-    return True
 
 
 def _by_operations(

@@ -1,10 +1,13 @@
-"""The paper's loss on a small batch as one kernel forward and one backward, for GPUs (Triton).
+"""The loss's work on a GPU, as kernels in Triton.
 
-At batch 32 a GPU waits for launches, not for numbers: what takes 30 operations of torch is here
-one launch each way. The formulas are those of :mod:`ccloss.functional`; vectors go through them by
-blocks of columns, of which a program holds all rows.
+On a small batch a GPU waits for launches, not for numbers: what takes 30 operations of torch is
+here one launch forward and one backward. The formulas are those of :mod:`ccloss.functional`;
+vectors go through them by blocks of columns, of which a program holds all rows.
 
-Only :mod:`ccloss.functional` calls this, and loads it for a GPU only: Triton is not everywhere.
+On a large one it waits for memory: the three passes of :mod:`ccloss.passes` read the vectors, and
+make nothing of their size but the gradient.
+
+Only those two rooms call this, and load it for a GPU only: Triton is not everywhere.
 """
 
 from typing import Any
@@ -20,8 +23,8 @@ BLOCK = 1024
 LEAST = 16
 """Rows and columns that a product of matrices has at least, in Triton."""
 
-# The two sizes change from batch to batch and would each time be compiled for anew.
-_varying = triton.jit(do_not_specialize=["size", "width"])
+# The size of a batch may change, and would each time be compiled for anew.
+_varying = triton.jit(do_not_specialize=["size"])
 
 
 @triton.jit
@@ -173,6 +176,103 @@ def _backward(
     tl.store(gradient + rows * width + columns[None, :], found, mask=inside)
 
 
+@triton.jit
+def _block(
+    vectors: tl.tensor,
+    rows: tl.tensor,
+    columns: tl.tensor,
+    size: tl.tensor,
+    width: tl.tensor,
+    row_stride: tl.tensor,
+    column_stride: tl.tensor,
+) -> Any:
+    """(rows, columns) of the vectors, 0 beyond them; and which are not beyond."""
+    inside = (rows < size)[:, None] & (columns < width)[None, :]
+    places = rows[:, None] * row_stride + columns[None, :] * column_stride
+    return tl.load(vectors + places, mask=inside, other=0), inside
+
+
+@_varying
+def _class_sums(
+    vectors: tl.tensor,
+    index: tl.tensor,
+    shift: tl.tensor,
+    sums: tl.tensor,
+    size: tl.tensor,
+    width: tl.tensor,
+    row_stride: tl.tensor,
+    column_stride: tl.tensor,
+    index_stride: tl.tensor,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+) -> None:
+    within = tl.arange(0, ROWS)
+    rows = tl.program_id(0).to(tl.int64) * ROWS + within
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS).to(tl.int64)
+    block, inside = _block(vectors, rows, columns, size, width, row_stride, column_stride)
+    block -= tl.load(shift + columns, mask=columns < width, other=0)[None, :]
+    own = tl.load(index + rows * index_stride, mask=rows < size, other=-1)
+    same = own[:, None] == own[None, :]
+    # Rows of one class are added up here first, so that programs do not wait for each other where
+    # most of a batch is of one class.
+    local = tl.dot(same.to(block.dtype), tl.where(inside, block, 0), input_precision="ieee")
+    leads = tl.min(tl.where(same, within[None, :], ROWS), 1) == within
+    places = sums + own[:, None] * width + columns[None, :]
+    tl.atomic_add(places, local, mask=inside & leads[:, None], sem="relaxed")
+
+
+@_varying
+def _square_distances(
+    vectors: tl.tensor,
+    index: tl.tensor,
+    centres: tl.tensor,
+    squares: tl.tensor,
+    size: tl.tensor,
+    width: tl.tensor,
+    row_stride: tl.tensor,
+    column_stride: tl.tensor,
+    index_stride: tl.tensor,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+) -> None:
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    own = tl.load(index + rows * index_stride, mask=rows < size, other=0)
+    total = tl.zeros([ROWS], squares.dtype.element_ty)
+    for start in range(0, width, COLUMNS):
+        columns = start + tl.arange(0, COLUMNS).to(tl.int64)
+        block, inside = _block(vectors, rows, columns, size, width, row_stride, column_stride)
+        places = centres + own[:, None] * width + columns[None, :]
+        away = block - tl.load(places, mask=inside, other=0)
+        total += tl.sum(away * away, 1)
+    tl.store(squares + rows, total, mask=rows < size)
+
+
+@_varying
+def _pull_and_push(
+    vectors: tl.tensor,
+    index: tl.tensor,
+    centres: tl.tensor,
+    pull: tl.tensor,
+    push: tl.tensor,
+    result: tl.tensor,
+    size: tl.tensor,
+    width: tl.tensor,
+    row_stride: tl.tensor,
+    column_stride: tl.tensor,
+    index_stride: tl.tensor,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+) -> None:
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS).to(tl.int64)
+    block, inside = _block(vectors, rows, columns, size, width, row_stride, column_stride)
+    own = tl.load(index + rows * index_stride, mask=rows < size, other=0)
+    places = own[:, None] * width + columns[None, :]
+    away = block - tl.load(centres + places, mask=inside, other=0)
+    found = tl.load(pull + own)[:, None] * away + tl.load(push + places, mask=inside, other=0)
+    tl.store(result + rows[:, None] * width + columns[None, :], found, mask=inside)
+
+
 @torch.library.custom_op("ccloss::correlation_terms", mutates_args=())
 def correlation_terms(
     attention: Tensor, labels: Tensor, eps: float, mean: bool
@@ -215,6 +315,54 @@ def correlation_gradient(
     return gradient
 
 
+@torch.library.custom_op("ccloss::class_sums", mutates_args=())
+def class_sums(vectors: Tensor, index: Tensor, shift: Tensor, classes: int) -> Tensor:
+    """See :func:`ccloss.passes.class_sums`."""
+    sums = vectors.new_zeros(classes, vectors.shape[1])
+    _over_blocks(_class_sums, 32, vectors, index, shift, sums)
+    return sums
+
+
+@torch.library.custom_op("ccloss::square_distances", mutates_args=())
+def square_distances(vectors: Tensor, index: Tensor, centres: Tensor) -> Tensor:
+    """See :func:`ccloss.passes.square_distances`."""
+    squares = vectors.new_empty(len(vectors))
+    _over_blocks(_square_distances, 8, vectors, index, centres, squares, whole_rows=True)
+    return squares
+
+
+@torch.library.custom_op("ccloss::pull_and_push", mutates_args=())
+def pull_and_push(
+    vectors: Tensor, index: Tensor, centres: Tensor, pull: Tensor, push: Tensor
+) -> Tensor:
+    """See :func:`ccloss.passes.pull_and_push`."""
+    result = vectors.new_empty(vectors.shape)
+    _over_blocks(_pull_and_push, 8, vectors, index, centres, pull, push, result)
+    return result
+
+
+def _over_blocks(
+    kernel: Any,
+    rows: int,
+    vectors: Tensor,
+    index: Tensor,
+    *others: Tensor,
+    whole_rows: bool = False,
+) -> None:
+    """Launches a program for each block of so many rows; it takes all columns, or a part."""
+    size, width = vectors.shape
+    columns = BLOCK // rows
+    grid = (triton.cdiv(size, rows), 1 if whole_rows else triton.cdiv(width, columns))
+    tables = [each.contiguous() for each in others]
+    with torch.cuda.device_of(vectors):
+        kernel[grid](
+            *(vectors, index, *tables, *_places(vectors, index)),
+            ROWS=rows,
+            COLUMNS=columns,
+            num_warps=4,
+        )
+
+
 @correlation_terms.register_fake
 def _(attention: Tensor, labels: Tensor, eps: float, mean: bool) -> tuple[Tensor, ...]:
     return _scalars(attention)
@@ -223,6 +371,21 @@ def _(attention: Tensor, labels: Tensor, eps: float, mean: bool) -> tuple[Tensor
 @correlation_gradient.register_fake
 def _(attention: Tensor, *others: Any) -> Tensor:
     return attention.new_empty(attention.shape)
+
+
+@class_sums.register_fake
+def _(vectors: Tensor, index: Tensor, shift: Tensor, classes: int) -> Tensor:
+    return vectors.new_empty(classes, vectors.shape[1])
+
+
+@square_distances.register_fake
+def _(vectors: Tensor, *others: Tensor) -> Tensor:
+    return vectors.new_empty(len(vectors))
+
+
+@pull_and_push.register_fake
+def _(vectors: Tensor, *others: Tensor) -> Tensor:
+    return vectors.new_empty(vectors.shape)
 
 
 def _scalars(attention: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,9 +1,9 @@
 """The passes over a batch's vectors that its class distances need: two to read them, one to write.
 
-What limits them is memory, so on the CPU they go by blocks of rows, whose temporaries stay in the
-cache and in one place: nothing of the batch's size is made but the gradient. Elsewhere, and under
-``torch.compile``, which does the like of its own accord, a pass is one expression, and so it is
-where a second derivative is to be taken.
+What limits them is memory, so nothing of the batch's size is made but the gradient. On the CPU they
+go by blocks of rows, whose temporaries stay in the cache and in one place; on a GPU those over
+class labels are kernels. Elsewhere, and under ``torch.compile``, which does the like of its own
+accord, a pass is one expression, and so it is where a second derivative is to be taken.
 
 Shapes: vectors (N, D), index (N,) classes, tables (classes, D) with a row a class; soft passes have
 rows (N, classes) in place of an index, and what each row sums to, (N, 1): a vector's shares in the
@@ -11,7 +11,9 @@ classes are the one over the other, in the precision of the sums, which is that 
 """
 
 import mmap
+import subprocess
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -28,6 +30,8 @@ FRESH = 32 * 1024 * 1024
 
 def class_sums(vectors: Tensor, index: Tensor, shift: Tensor, classes: int) -> Tensor:
     """(classes, D) sums of ``vectors - shift``."""
+    if _goes_by_kernels(vectors):
+        return _by_kernel("class_sums", vectors, index, shift, classes)
     sums = vectors.new_zeros(classes, vectors.shape[1])
     if not _goes_by_blocks(vectors):
         return sums.index_add_(0, index, vectors - shift)
@@ -39,6 +43,8 @@ def class_sums(vectors: Tensor, index: Tensor, shift: Tensor, classes: int) -> T
 
 def square_distances(vectors: Tensor, index: Tensor, centres: Tensor) -> Tensor:
     """(N,) squared distances of the vectors from their class's row of ``centres``."""
+    if _goes_by_kernels(vectors):
+        return _by_kernel("square_distances", vectors, index, centres)
     if not _goes_by_blocks(vectors):
         return (vectors - centres.index_select(0, index)).square().sum(1)
     lengths = vectors.new_empty(len(vectors))
@@ -61,6 +67,8 @@ def pull_and_push(
         pull: (classes,).
         push: (classes, D).
     """
+    if _goes_by_kernels(vectors):
+        return _by_kernel("pull_and_push", vectors, index, centres, pull, push)
     pulls = pull.index_select(0, index)[:, None]
     if not _goes_by_blocks(vectors):
         away = vectors - centres.index_select(0, index)
@@ -127,6 +135,34 @@ def soft_pull_and_push(
 def is_eager_on_cpu(tensor: Tensor) -> bool:
     """Whether a look at values costs no wait for a device, and no break of a compiled graph."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def runs_kernels(tensor: Tensor) -> bool:
+    """Whether :mod:`ccloss.kernels` can work on a tensor; ``torch.compile`` makes its own."""
+    return tensor.is_cuda and not torch.compiler.is_compiling() and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    """Whether Triton is here, with a GPU that it knows and the C compiler that it needs."""
+    try:
+        from triton.runtime import driver
+
+        driver.active.get_current_target()
+    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _goes_by_kernels(vectors: Tensor) -> bool:
+    return runs_kernels(vectors) and not torch.is_grad_enabled()
+
+
+def _by_kernel(name: str, *arguments: Tensor | int) -> Tensor:
+    from ccloss import kernels  # Triton takes long to load, and is for GPUs
+
+    result: Tensor = getattr(kernels, name)(*arguments)
+    return result
 
 
 def _room_for(vectors: Tensor) -> Tensor:
