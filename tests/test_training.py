@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
+import platform
 import random
 import re
 import subprocess
@@ -487,3 +488,31 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert record.steps == 8
     assert done.stderr.count("epoch 2/2") == 1
     assert any("batch normalisation" in warning for warning in record.warnings)
+
+
+KEEPS = """
+import resource
+import sys
+
+import torch
+
+from ccloss import training
+
+if sys.argv[1] == "kept":
+    training._keep_freed_memory()
+for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(64 * 2**20, dtype=torch.uint8)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
+    """Told by the pages that the system hands out when the same tensor is made again."""
+    again = {}
+    for way in ("usual", "kept"):
+        command = [sys.executable, "-c", KEEPS, way]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        again[way] = int(done.stdout.split()[-1])
+    assert again["kept"] < again["usual"] / 4

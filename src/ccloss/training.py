@@ -1,5 +1,6 @@
 """The one loop over batches."""
 
+import ctypes
 import dataclasses
 import math
 import platform
@@ -49,6 +50,9 @@ PROBED_STEPS = 20
 
 PROBED_SECONDS = 1.0
 """... and so long."""
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Names of settings in glibc's malloc.h."""
 
 
 class Watcher(Protocol):
@@ -669,6 +673,7 @@ def _fingerprint(images: ImageSet) -> str | None:
 def _accelerator(experiment: Experiment) -> Accelerator:
     # Accelerate keeps one precision a process; a process may well train in one after the other.
     AcceleratorState._reset_state()
+    _keep_freed_memory()
     return Accelerator(
         mixed_precision="bf16" if experiment.precision == "bf16" else "no",
         # Said outright, for it joins processes that a launcher has started on CPUs only then.
@@ -729,6 +734,17 @@ def _to_predictions(batch: Batch, output: Output) -> Predictions:
 def _images(batch: Batch) -> Tensor:
     """Pixels in [0, 1], in the memory format of the network."""
     return batch.images.to(memory_format=torch.channels_last).float().div_(255)
+
+
+def _keep_freed_memory() -> None:
+    """Lets a step have what the one before has freed, where glibc would hand it back.
+
+    It then comes from the system again, page by page, some megabytes in each layer.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(MMAP_THRESHOLD, 2**30)
+        libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _has_bf16(device: torch.device) -> bool:
