@@ -301,9 +301,10 @@ def test_every_loss_trains_and_is_evaluated_from_disk(
     assert f"{record.accuracy:.2f} %" in capsys.readouterr().out
 
 
-def test_class_weights_from_the_command_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--loss.class-weights", "--loss.class_weights"])
+def test_class_weights_from_the_command_line(option: str, tmp_path: Path) -> None:
     weights = "1,1,1,1,1,0.5,2,1,1,1"
-    assert main(["train", *SMALL, "--loss.class_weights", weights, "--out", "run"]) == 0
+    assert main(["train", *SMALL, option, weights, "--out", "run"]) == 0
     options = RunFolder("run").read_record().experiment["loss_options"]
     assert options == {"class_weights": [1, 1, 1, 1, 1, 0.5, 2, 1, 1, 1]}
 
@@ -395,6 +396,16 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     "no value": (["train", "--epochs"], "--epochs", _nothing),
     "unknown loss": (["train", "--loss", "cee"], "did you mean 'ce'?", _nothing),
     "unknown loss option": (["train", "--loss.wieght", "1"], "did you mean 'weight'?", _nothing),
+    "weights that are not numbers": (
+        ["train", "--loss.class-weights", "1,x"],
+        "class_weights must be numbers where there are commas between, got '1,x'",
+        _nothing,
+    ),
+    "a negative weight": (
+        ["train", "--loss.class-weights=1,-1"],
+        "class_weights must be numbers of 0 or more",
+        _nothing,
+    ),
     "negative lambda": (["train", "--loss.weight", "-1"], "weight must be 0 or a pos", _nothing),
     "lambda in words": (["train", "--loss.weight", "big"], "big", _nothing),
     "eps 0": (["train", "--loss.eps", "0"], "eps must be a positive number, got 0", _nothing),

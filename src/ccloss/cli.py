@@ -680,9 +680,12 @@ def _leads() -> bool:
 
 
 def _loss_option(token: str) -> str:
-    """``--loss.weight`` is the option ``weight`` of the loss."""
+    """``--loss.class-weights`` is the option ``class_weights`` of the loss."""
     head, dot, tail = token.partition(".")
-    return f"--loss-options.{tail}" if dot and head == "--loss" else token
+    if not dot or head != "--loss":
+        return token
+    name, equals, value = tail.partition("=")
+    return f"--loss-options.{name.replace('-', '_')}{equals}{value}"
 
 
 def _disk_text(error: OSError) -> str:

@@ -23,7 +23,12 @@ Option = Annotated[
 
 def _listed(value: Any) -> Any:
     """``1,2,3`` as a list, which is how a command line gives one."""
-    return value.split(",") if isinstance(value, str) and "," in value else value
+    if not (isinstance(value, str) and "," in value):
+        return value
+    try:
+        return [float(number) for number in value.split(",")]
+    except ValueError:
+        raise ValueError("must be numbers where there are commas between") from None
 
 
 ATTENTION = "+cam"
