@@ -85,11 +85,10 @@ def class_distances(
             look at a device would wait for it).
         RuntimeError: a second derivative is asked for over a ``group``.
     """
-    _check(attention, labels, reduction, num_classes, group)
-    if _is_fused(attention, labels, group):
-        intra, inter, _ = _FusedTerms.apply(attention, labels, 1.0, reduction)
-        return ClassDistances(intra, inter)
-    return _by_operations(attention, labels, reduction, num_classes, group)
+    intra, inter, _ = correlation_terms(
+        attention, labels, reduction=reduction, num_classes=num_classes, group=group
+    )
+    return ClassDistances(intra, inter)
 
 
 def channel_correlation(
@@ -153,8 +152,7 @@ def correlation_terms(
     _check(attention, labels, reduction, num_classes, group)
     if _is_fused(attention, labels, group):
         return CorrelationTerms(*_FusedTerms.apply(attention, labels, eps, reduction))
-    intra, inter = _by_operations(attention, labels, reduction, num_classes, group)
-    return CorrelationTerms(intra, inter, intra / (inter + eps))
+    return _by_operations(attention, labels, eps, reduction, num_classes, group)
 
 
 FEW = 64
@@ -199,15 +197,17 @@ def _is_fused(attention: Tensor, labels: Tensor, group: dist.ProcessGroup | None
 def _by_operations(
     attention: Tensor,
     labels: Tensor,
+    eps: float,
     reduction: Reduction,
-    num_classes: int | None,
-    group: dist.ProcessGroup | None,
-) -> ClassDistances:
+    num_classes: int | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> CorrelationTerms:
     if labels.is_floating_point():
         sums = _soft_distances(attention, labels, group)
     else:
         sums = _hard_distances(attention, labels, num_classes, group)
-    return _reduce(sums, reduction)
+    intra, inter = _reduce(sums, reduction)
+    return CorrelationTerms(intra, inter, intra / (inter + eps))
 
 
 def _hard_distances(
@@ -332,8 +332,7 @@ def _gradient_again(
     grads: tuple[Tensor | None, ...],
 ) -> Tensor:
     """The gradient of :class:`_FusedTerms` by operations that have derivatives of their own."""
-    intra, inter = _by_operations(attention, labels, reduction, None, None)
-    terms = (intra, inter, intra / (inter + eps))
+    terms = _by_operations(attention, labels, eps, reduction)
     used = [(term, grad) for term, grad in zip(terms, grads, strict=True) if grad is not None]
     outputs, given = zip(*used, strict=True)
     (gradient,) = torch.autograd.grad(outputs, attention, given, create_graph=True)

@@ -28,6 +28,23 @@ _varying = triton.jit(do_not_specialize=["size"])
 
 
 @triton.jit
+def _block(
+    vectors: tl.tensor,
+    rows: tl.tensor,
+    columns: tl.tensor,
+    size: tl.tensor,
+    width: tl.tensor,
+    row_stride: tl.tensor,
+    column_stride: tl.tensor,
+) -> Any:
+    """(rows, columns) of the vectors, 0 beyond them; and which are not beyond."""
+    inside = (rows < size)[:, None] & (columns < width)[None, :]
+    down, along = rows.to(tl.int64) * row_stride, columns.to(tl.int64) * column_stride
+    places = down[:, None] + along[None, :]
+    return tl.load(vectors + places, mask=inside, other=0), inside
+
+
+@triton.jit
 def _classes(
     labels: tl.tensor,
     size: tl.tensor,
@@ -38,7 +55,7 @@ def _classes(
     """What is known of the classes without their vectors.
 
     Gives (ROWS, ROWS) 1 where two samples are of one class, else 0; and (ROWS,) each, the first
-    sample of each one's class and the number of its samples.
+    sample of each one's class, beyond the batch one beyond it, and the number of its samples.
     """
     rows = tl.arange(0, ROWS)
     inside = rows < size
@@ -63,14 +80,11 @@ def _ways(
     ROWS: tl.constexpr,
 ) -> Any:
     """(ROWS, columns) each: from the batch's mean to the sample's class's, thence to the sample."""
-    rows = tl.arange(0, ROWS)[:, None]
-    inside = (rows < size) & (columns < width)[None, :]
-    offsets = columns.to(tl.int64)[None, :] * column_stride
-    places = attention + rows.to(tl.int64) * row_stride + offsets
-    vectors = tl.load(places, mask=inside, other=0).to(same.dtype)
+    rows = tl.arange(0, ROWS)
+    vectors, inside = _block(attention, rows, columns, size, width, row_stride, column_stride)
+    start, _ = _block(attention, firsts, columns, size, width, row_stride, column_stride)
+    vectors, start = vectors.to(same.dtype), start.to(same.dtype)
     # Ways from the class's first vector lose nothing where its vectors are close, wherever it is.
-    places = attention + firsts.to(tl.int64)[:, None] * row_stride + offsets
-    start = tl.load(places, mask=inside, other=0).to(same.dtype)
     ways = vectors - start
     means = tl.dot(same, ways, input_precision="ieee") / counts[:, None]
     away = ways - means
@@ -174,22 +188,6 @@ def _backward(
     rows = tl.arange(0, ROWS)[:, None]
     inside = (rows < size) & (columns < width)[None, :]
     tl.store(gradient + rows * width + columns[None, :], found, mask=inside)
-
-
-@triton.jit
-def _block(
-    vectors: tl.tensor,
-    rows: tl.tensor,
-    columns: tl.tensor,
-    size: tl.tensor,
-    width: tl.tensor,
-    row_stride: tl.tensor,
-    column_stride: tl.tensor,
-) -> Any:
-    """(rows, columns) of the vectors, 0 beyond them; and which are not beyond."""
-    inside = (rows < size)[:, None] & (columns < width)[None, :]
-    places = rows[:, None] * row_stride + columns[None, :] * column_stride
-    return tl.load(vectors + places, mask=inside, other=0), inside
 
 
 @_varying
