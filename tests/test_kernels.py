@@ -11,11 +11,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import reference
 from ccloss import passes
 from ccloss.functional import FEW, _gradient_again, channel_correlation, class_distances
+from launches import Launches
 
 kernels = pytest.importorskip("ccloss.kernels", reason="no Triton here")
 
@@ -122,19 +122,6 @@ def test_the_second_derivative_is_taken_by_operations() -> None:
     )
     torch.testing.assert_close(again.detach(), once)
     assert again.requires_grad
-
-
-class Launches(TorchDispatchMode):
-    """Names what is asked of a device: each is a kernel, but for what only makes room."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        if not (func.is_view or func.overloadpacket.__name__.startswith("empty")):
-            self.names.append(str(func.overloadpacket))
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="counted by the profiler there")

@@ -8,10 +8,10 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ccloss import passes
 from ccloss.functional import channel_correlation
+from launches import Launches
 
 
 def drawn(samples: int, width: int, classes: int, seed: int = 0) -> tuple[Tensor, ...]:
@@ -165,16 +165,6 @@ def test_few_and_many_samples_agree(
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
 
 
-class Launches(TorchDispatchMode):
-    """Counts the operations that a device would be asked for: those that are not views."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.count += not (func.is_view or func.overloadpacket.__name__.startswith("empty"))
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
 def test_a_small_batch_takes_few_launches(soft: bool) -> None:
     """There a launch costs more than its numbers; meta tensors go the way of a device's."""
@@ -185,7 +175,7 @@ def test_a_small_batch_takes_few_launches(soft: bool) -> None:
         attention = torch.empty(samples, 512, device="meta", requires_grad=True)
         with Launches() as launches:
             channel_correlation(attention, labels).backward()
-        counts.append(launches.count)
+        counts.append(len(launches.names))
     few, many = counts
     assert few <= 34
     assert few < (many if soft else many / 2)
