@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from ccloss.campaign.executors import processes
-from ccloss.campaign.loop import Outcome, run
-from ccloss.campaign.plan import Run, plan
-from ccloss.experiment import Experiment
-from ccloss.records import provenance
+from ccloss.bench.campaign.executors import processes
+from ccloss.bench.campaign.loop import Outcome, run
+from ccloss.bench.campaign.plan import Run, plan
+from ccloss.bench.experiment import Experiment
+from ccloss.training.records import provenance
 
 
 class Quiet:

@@ -2,10 +2,11 @@
 
     python benchmarks/loop_overhead.py --out benchmarks/results/loop_overhead.json
 
-Each pair times an epoch of ``ccloss.training.train`` (its loader, metering of every term, looking
-for NaN) and an epoch of the shortest loop that does the same training, one after the other; the
-order changes from pair to pair. Model building, evaluation and files are left out of both. Pixels
-are random, for speed does not depend on them. The ratio of each pair and their median are kept.
+Each pair times an epoch of ``ccloss.training.loop.train`` (its loader, metering of every term,
+looking for NaN) and an epoch of the shortest loop that does the same training, one after the
+other; the order changes from pair to pair. Model building, evaluation and files are left out of
+both. Pixels are random, for speed does not depend on them. The ratio of each pair and their median
+are kept.
 """
 
 import argparse
@@ -18,14 +19,14 @@ from typing import Any
 
 import torch
 
+from ccloss.bench.experiment import Experiment
 from ccloss.data.augment import random_crop, random_flip
 from ccloss.data.images import MemoryImages
 from ccloss.data.sources import Dataset
-from ccloss.experiment import Experiment
 from ccloss.losses import make_loss
 from ccloss.models import build_model
-from ccloss.records import RunFolder, provenance
-from ccloss.training import learning_rate, train
+from ccloss.training.loop import learning_rate, train
+from ccloss.training.records import RunFolder, provenance
 
 
 def an_epoch(data: str, backbone: str) -> Experiment:

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 
-from ccloss.experiment import ATTENTION, LOSSES_ON_ATTENTION
+from ccloss.bench.experiment import ATTENTION, LOSSES_ON_ATTENTION
 from ccloss.losses import LOSSES, make_loss
 from ccloss.models import build_model
-from ccloss.records import provenance
+from ccloss.training.records import provenance
 
 BATCH, CLASSES, SIZE, WIDTH = 32, 100, 32, 512
 SAME_HEAD = "ce" + ATTENTION

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ccloss.records import provenance
+from ccloss.training.records import provenance
 
 PYTHON, TORCH = "python -c pass", "import torch"
 RIVALS = {

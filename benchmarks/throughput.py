@@ -6,7 +6,7 @@
 The same network (``ccloss.build_model(..., attention=False)``), cross-entropy, batch 32, SGD with
 momentum 0.9 and weight decay 5e-4, on random pixels, by
 
-* ``ccloss``: ``ccloss.training.train``, its own measure of an epoch's training;
+* ``ccloss``: ``ccloss.training.loop.train``, its own measure of an epoch's training;
 * ``timm``: the training script of timm, unchanged, in a process of its own. It is not in timm's
   wheel: give ``train.py`` of the source that belongs to the installed version;
 * ``lightning``: a Lightning Trainer with the logger, the progress bar and the checkpoints it has;
@@ -75,10 +75,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.loop_overhead import bare, random_data
-from ccloss.experiment import Experiment
+from ccloss.bench.experiment import Experiment
 from ccloss.models import Classifier, build_model
-from ccloss.records import RunFolder, provenance
-from ccloss.training import settle_precision, train
+from ccloss.training.loop import settle_precision, train
+from ccloss.training.records import RunFolder, provenance
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32

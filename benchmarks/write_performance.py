@@ -30,7 +30,7 @@ from benchmarks.loss_cost import (
     SOFT,
 )
 from benchmarks.loss_step import SAME_HEAD
-from ccloss.report.text import markdown_table
+from ccloss.bench.report.text import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

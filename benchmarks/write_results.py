@@ -11,12 +11,12 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from ccloss.experiment import Experiment
-from ccloss.paper import TABLES, Table
-from ccloss.records import Record, find_runs
-from ccloss.report import claims, reproduction
-from ccloss.report.text import markdown_table
-from ccloss.stats import accuracy_margin, holm, paired_test
+from ccloss.bench.experiment import Experiment
+from ccloss.bench.paper import TABLES, Table
+from ccloss.bench.report import claims, reproduction
+from ccloss.bench.report.text import markdown_table
+from ccloss.bench.statistics import accuracy_margin, holm, paired_test
+from ccloss.training.records import Record, find_runs
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

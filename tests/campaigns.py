@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccloss.campaign.loop import Outcome
-from ccloss.campaign.plan import Run, plan
+from ccloss.bench.campaign.loop import Outcome
+from ccloss.bench.campaign.plan import Run, plan
 from runs import small_experiment
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ccloss.bench.experiment import Experiment
 from ccloss.data.sources import Dataset
-from ccloss.experiment import Experiment
-from ccloss.records import RunFolder
-from ccloss.training import Silent, load_data
+from ccloss.training.loop import Silent, load_data
+from ccloss.training.records import RunFolder
 
 
 def small_experiment(**fields: Any) -> Experiment:

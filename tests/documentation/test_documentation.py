@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ccloss.cli import app, main
+from ccloss.bench.report import tables
+from ccloss.cli import main
+from ccloss.cli.app import app
 from ccloss.losses import LOSSES
-from ccloss.records import RunFolder, find_runs
-from ccloss.report import tables
+from ccloss.training.records import RunFolder, find_runs
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from ccloss.errors import InputError, unknown_name, unknown_option
 from ccloss.losses.angular import ArcFaceLoss, ASoftmaxLoss, CosFaceLoss
+from ccloss.losses.base import Loss, Need
 from ccloss.losses.center import CenterLoss
 from ccloss.losses.channel_correlation import ChannelCorrelationLoss
 from ccloss.losses.cross_entropy import CrossEntropyLoss
 from ccloss.losses.focal import FocalLoss
 from ccloss.losses.inter_class import FocalInterClassAngularLoss, InterClassAngularLoss
-from ccloss.losses.loss import Loss, Need
 from ccloss.losses.metric_learning import MetricLearningLoss, metric_learning_options
 from ccloss.losses.mutual_channel import MutualChannelLoss
 from ccloss.options import PREFIX

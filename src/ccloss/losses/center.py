@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ccloss.errors import InputError
-from ccloss.losses.loss import Loss, full_precision, without_autocast
+from ccloss.losses.base import Loss, full_precision, without_autocast
 from ccloss.options import check_options, whole
 from ccloss.output import Output
 

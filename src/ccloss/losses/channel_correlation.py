@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ccloss import functional
 from ccloss.functional import Reduction
-from ccloss.losses.loss import Loss
+from ccloss.losses.base import Loss
 from ccloss.options import check_options
 from ccloss.output import Output
 

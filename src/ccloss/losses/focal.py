@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ccloss.losses.loss import Loss, full_precision
+from ccloss.losses.base import Loss, full_precision
 from ccloss.options import check_options
 from ccloss.output import Output
 

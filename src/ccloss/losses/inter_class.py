@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ccloss.losses.loss import (
+from ccloss.losses.base import (
     Loss,
     full_precision,
     unit_vectors,

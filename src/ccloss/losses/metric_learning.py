@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor
 
 from ccloss.errors import InputError, did_you_mean
-from ccloss.losses.loss import Loss, full_precision, without_autocast
+from ccloss.losses.base import Loss, full_precision, without_autocast
 from ccloss.options import PREFIX, not_negative
 from ccloss.output import Output
 

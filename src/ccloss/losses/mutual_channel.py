@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ccloss.errors import InputError
-from ccloss.losses.loss import Loss, full_precision
+from ccloss.losses.base import Loss, full_precision
 from ccloss.options import check_options
 from ccloss.output import Output
 

@@ -1,0 +1,1 @@
+"""Experiments, campaigns of many runs, statistics over them, and reports."""

@@ -1,0 +1,362 @@
+"""The figures of a comparison, drawn from finished runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccloss.bench.report import canvas, samples
+from ccloss.bench.report.charts import Epochs, by_epoch
+from ccloss.bench.report.folder import make_folder
+from ccloss.bench.report.geometry import (
+    RAW,
+    balanced,
+    channel_order,
+    class_means,
+    plane,
+    relative_distances,
+)
+from ccloss.bench.report.protocol import rounds_by_method
+from ccloss.bench.report.tables import ratio_text
+from ccloss.training.records import Record, RunFolder, TestSample
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MATRIX_IMAGES = 300
+"""Images along each side of a matrix of distances."""
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method as the figures need it; pictures show its round with the lowest seed."""
+
+    name: str
+    line: dict[str, Any]  # its colour and line style
+    record: Record
+    sample: TestSample
+    rounds: Sequence[Epochs]
+
+    @property
+    def classes(self) -> list[str]:
+        return self.record.classes
+
+
+class _Curve(NamedTuple):
+    """A quantity by epoch over rounds, each field of one length."""
+
+    epochs: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def draw_all(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
+    """Draws what the runs have to show and returns the PNG files; an SVG lies beside each.
+
+    ``features``, ``attention_distances`` and ``attention_channels`` show test images of each
+    method's round with the lowest seed, ``curves`` all rounds. A figure with nothing to show, such
+    as attention where no method has any, is left out, and an older one of its name deleted.
+
+    Raises:
+        InputError: a run is unfinished, its files are damaged, or the runs cannot be compared, as
+            in `ccloss.bench.report.tables.comparison`.
+    """
+    methods = _load(runs)
+    make_folder(folder)
+    paths = []
+    with canvas.style():
+        for name, draw in _FIGURES.items():
+            figure = draw(methods)
+            if figure is None:
+                canvas.remove(folder, name)
+            else:
+                paths.append(canvas.save(figure, folder, name))
+    return paths
+
+
+def _load(runs: Sequence[RunFolder]) -> list[_Method]:
+    records = [run.read_record() for run in runs]
+    folders = {(rec.method, rec.seed): run for rec, run in zip(records, runs, strict=True)}
+    methods = []
+    for place, (name, rounds) in enumerate(rounds_by_method(records).items()):
+        first = folders[name, rounds[0].seed]
+        sample = samples.read(first, rounds[0])
+        metrics = [folders[name, record.seed].read_metrics() for record in rounds]
+        methods.append(_Method(name, canvas.method_line(place), rounds[0], sample, metrics))
+    return methods
+
+
+def _features(methods: Sequence[_Method]) -> "Figure":
+    figure, axes = canvas.panels(len(methods), columns=3, width=3.4, height=3.5)
+    ways = []
+    for ax, method in zip(axes, methods, strict=True):
+        points, way = plane(method.sample.features)
+        ways.append(way)
+        _scatter(ax, points, method)
+        if way != RAW:
+            ax.set(xticks=[], yticks=[])  # the axes of a placement have no unit
+        ratio = ratio_text(method.record.evaluation["feature_ratio"])
+        _title(ax, method, f"accuracy {method.record.accuracy:.2f} %, feature ratio {ratio}")
+    _class_legend(figure, methods[0].classes)
+    placed = " or ".join(dict.fromkeys(ways))
+    canvas.title(
+        figure,
+        f"Features of {_images(methods)}, {placed}",
+        f"feature ratio: {_RATIO}",
+    )
+    return figure
+
+
+def _scatter(ax: "Axes", points: NDArray[np.floating], method: _Method) -> None:
+    labels = method.sample.labels
+    colours = np.array(canvas.class_colours(len(method.classes)))[labels]
+    order = np.random.default_rng(0).permutation(len(labels))  # so that no class covers another
+    x, y = points[order].T
+    ax.scatter(x, y, c=colours[order], s=10, linewidths=0, alpha=0.8)
+    ax.set_aspect("equal", adjustable="datalim")
+    _name_clusters(ax, points, method)
+
+
+def _name_clusters(ax: "Axes", points: NDArray[np.floating], method: _Method) -> None:
+    """Writes short class names amid their points: quicker to read than a legend."""
+    from matplotlib.patheffects import withStroke
+
+    names = method.classes
+    if len(names) > canvas.NAMED_CLASSES or max(map(len, names)) > 4:
+        return
+    for label in np.unique(method.sample.labels):
+        x, y = np.median(points[method.sample.labels == label], axis=0)
+        halo = [withStroke(linewidth=2.5, foreground="white")]
+        text = canvas.label(names[label])
+        ax.text(x, y, text, ha="center", va="center", weight="bold", path_effects=halo)
+
+
+def _class_legend(figure: "Figure", classes: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    colours = canvas.class_colours(len(classes))
+    if len(classes) > canvas.NAMED_CLASSES:
+        figure.supxlabel(f"{len(classes)} classes; the hue runs once around them in label order")
+        return
+    dots = [Line2D([], [], linestyle="", marker="o", color=colour) for colour in colours]
+    names = [canvas.label(name) for name in classes]
+    figure.legend(dots, names, title="class", loc="outside right center")
+
+
+def _attention_distances(methods: Sequence[_Method]) -> "Figure | None":
+    shown = [method for method in methods if method.sample.attention is not None]
+    if not shown:
+        return None
+    figure, axes = canvas.panels(len(shown), columns=3, width=3.6, height=3.6)
+    images = [_draw_distances(ax, method) for ax, method in zip(axes, shown, strict=True)]
+    figure.colorbar(
+        images[0],
+        ax=axes,
+        extend="max",
+        aspect=30,
+        label="distance / mean inter-class distance",
+    )
+    canvas.title(
+        figure,
+        f"Squared distances between attention vectors of {_images(shown, _MATRIX_IMAGES)}",
+        f"attention ratio: {_RATIO}",
+        *_left_out(methods, shown),
+    )
+    return figure
+
+
+def _draw_distances(ax: "Axes", method: _Method) -> Any:
+    attention, labels = method.sample.attention, method.sample.labels
+    assert attention is not None
+    chosen = balanced(labels, _MATRIX_IMAGES)
+    distances = relative_distances(attention[chosen], labels[chosen])
+    if distances is None:
+        ax.text(0.5, 0.5, "no distance\nbetween classes", ha="center", transform=ax.transAxes)
+    matrix = np.full((len(chosen), len(chosen)), np.nan) if distances is None else distances
+    image = ax.imshow(matrix, vmin=0, vmax=2, cmap="viridis", interpolation="nearest")
+    _mark_classes(ax, labels[chosen], method.classes)
+    _title(ax, method, f"attention ratio {ratio_text(method.record.evaluation['attention_ratio'])}")
+    return image
+
+
+def _mark_classes(ax: "Axes", labels: NDArray[np.integer], classes: Sequence[str]) -> None:
+    """Lines between the classes of ordered images, and their names where there are few."""
+    present, starts, counts = np.unique(labels, return_index=True, return_counts=True)
+    if len(present) > canvas.NAMED_CLASSES:  # so many lines would veil what they divide
+        ax.set(xticks=[], yticks=[], xlabel=f"{len(present)} classes in label order")
+        return
+    for start in starts[1:]:
+        ax.axhline(start - 0.5, color="white", linewidth=0.6)
+        ax.axvline(start - 0.5, color="white", linewidth=0.6)
+    names = [canvas.label(classes[label], 12) for label in present]
+    middles, size = starts + (counts - 1) / 2, _tick_size(names)
+    ax.set_xticks(middles, names, rotation=_rotation(names), fontsize=size)
+    ax.set_yticks(middles, names, fontsize=size)
+
+
+def _attention_channels(methods: Sequence[_Method]) -> "Figure | None":
+    shown = {
+        method.name: class_means(method.sample.attention, method.sample.labels, len(method.classes))
+        for method in methods
+        if method.sample.attention is not None
+    }
+    if not shown:
+        return None
+    low = min(float(np.nanmin(means)) for means in shown.values())
+    high = max(float(np.nanmax(means)) for means in shown.values())
+    figure, axes = canvas.panels(len(shown), columns=3, width=4.2, height=3.4)
+    present = [method for method in methods if method.name in shown]
+    for ax, method in zip(axes, present, strict=True):
+        image = _draw_channels(ax, method, shown[method.name], (low, high))
+    figure.colorbar(image, ax=axes, aspect=30, label="mean attention")
+    canvas.title(
+        figure,
+        f"Mean attention by class and channel, {_images(present)}",
+        "each panel's channels are ordered by the class in which they are highest",
+        *_left_out(methods, present),
+    )
+    return figure
+
+
+def _draw_channels(
+    ax: "Axes", method: _Method, means: NDArray[np.floating], limits: tuple[float, float]
+) -> Any:
+    ax.set_facecolor("lightgrey")  # seen where a class has no image
+    low, high = limits
+    image = ax.imshow(
+        means[:, channel_order(means)],
+        vmin=low,
+        vmax=high,
+        cmap="magma",
+        aspect="auto",
+        interpolation="nearest",
+    )
+    classes = method.classes
+    if len(classes) <= canvas.NAMED_CLASSES:
+        names = [canvas.label(name, 12) for name in classes]
+        ax.set_yticks(range(len(classes)), names, fontsize=_tick_size(names))
+    else:
+        ax.set_ylabel(f"{len(classes)} classes in label order")
+    ax.set(xticks=[], xlabel=f"{means.shape[1]} channels")
+    _title(ax, method)
+    return image
+
+
+def _curves(methods: Sequence[_Method]) -> "Figure | None":
+    drawn = {
+        name: {method.name: _curve(method.rounds, value) for method in methods}
+        for name, value in _SERIES.items()
+    }
+    drawn = {name: lines for name, lines in drawn.items() if any(c.epochs for c in lines.values())}
+    if not drawn:
+        return None
+    figure, axes = canvas.panels(len(drawn), columns=2, width=4.6, height=2.7)
+    for ax, (name, lines) in zip(axes, drawn.items(), strict=True):
+        for method in methods:
+            _draw_curve(ax, lines[method.name], method.line)
+        _finish_curves(ax, name.format(split=methods[0].record.evaluation["split"]))
+    _method_legend(figure, methods)
+    several = any(len(method.rounds) > 1 for method in methods)
+    canvas.title(figure, f"Training{': mean of the rounds, band from lowest to highest' * several}")
+    return figure
+
+
+def _curve(rounds: Sequence[Epochs], value: Callable[[Mapping[str, Any]], Any]) -> _Curve:
+    found = by_epoch(rounds, value)
+    mean = [fmean(values) for values in found.values()]
+    low, high = ([pick(values) for values in found.values()] for pick in (min, max))
+    return _Curve(list(found), mean, low, high)
+
+
+def _draw_curve(ax: "Axes", curve: _Curve, line: Mapping[str, Any]) -> None:
+    marker = "o" if len(curve.epochs) <= 20 else ""  # a single epoch is a point, not a line
+    ax.plot(curve.epochs, curve.mean, marker=marker, markersize=3, linewidth=1.4, **line)
+    ax.fill_between(
+        curve.epochs, curve.low, curve.high, color=line["color"], alpha=0.2, linewidth=0
+    )
+
+
+def _finish_curves(ax: "Axes", name: str) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    ax.set(xlabel="epoch", title=name)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(color="0.9", linewidth=0.6)
+    low, high = ax.dataLim.intervaly
+    if low > 0 and high / low > 10:  # else the last epochs would all lie on the axis
+        ax.set_yscale("log", subs=[])
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+
+
+def _method_legend(figure: "Figure", methods: Sequence[_Method]) -> None:
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], **method.line) for method in methods]
+    names = []
+    for method in methods:
+        rounds = len(method.rounds)
+        names.append(f"{canvas.label(method.name)} ({rounds} round{'s' * (rounds > 1)})")
+    figure.legend(lines, names, loc="outside right center")
+
+
+def _title(ax: "Axes", method: _Method, detail: str = "") -> None:
+    lines = [canvas.label(method.name), *([detail] if detail else [])]
+    ax.set_title("\n".join(lines), color=method.line["color"])
+
+
+def _images(methods: Sequence[_Method], limit: int | None = None) -> str:
+    """How many test images the panels show, and of which round."""
+    counts = set()
+    for method in methods:
+        labels = method.sample.labels
+        counts.add(len(labels) if limit is None else len(balanced(labels, limit)))
+    seeds = sorted({method.record.seed for method in methods})
+    images = " or ".join(str(count) for count in sorted(counts))
+    return f"{images} test images (seed {' or '.join(map(str, seeds))})"
+
+
+def _left_out(methods: Sequence[_Method], shown: Sequence[_Method]) -> list[str]:
+    """A sentence that names the methods not shown, if any."""
+    absent = {method.name for method in methods} - {method.name for method in shown}
+    names = [canvas.label(method.name) for method in methods if method.name in absent]
+    return [f"left out, without attention: {', '.join(names)}"] if names else []
+
+
+def _tick_size(names: Sequence[str]) -> float:
+    return 8 if len(names) <= 12 else 6
+
+
+def _rotation(names: Sequence[str]) -> float:
+    return 90 if max(map(len, names)) > 2 else 0
+
+
+def _term(name: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda line: line["terms"].get(name)
+
+
+def _accuracy(line: Mapping[str, Any]) -> Any:
+    return line["evaluation"] and line["evaluation"]["accuracy"]
+
+
+_RATIO = "mean intra- / inter-class squared distance of all images, lower is tighter"
+
+_SERIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "total loss": _term("total"),
+    "cross-entropy (nats)": _term("ce"),
+    "ratio of intra- to inter-class distance": _term("ratio"),
+    "accuracy, {split} (%)": _accuracy,
+}
+
+_FIGURES: dict[str, Callable[[Sequence[_Method]], "Figure | None"]] = {
+    "features": _features,
+    "attention_distances": _attention_distances,
+    "attention_channels": _attention_channels,
+    "curves": _curves,
+}

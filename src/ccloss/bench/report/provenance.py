@@ -1,0 +1,87 @@
+"""Where the numbers of a report come from."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ccloss.bench.report.protocol import Setting
+from ccloss.training.records import Record
+
+_SHOWN = ("device", "processor", "cores", "system", "python", "commit")
+
+
+def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Machine, software and commit of the runs, each combination once, in the order first met."""
+    found = {_environment(record): record.provenance for record in records}
+    return [
+        {
+            **{name: given.get(name) or "not recorded" for name in _SHOWN},
+            "versions": ", ".join(
+                f"{name} {version}"
+                for name, version in (given.get("versions") or {}).items()
+                if version
+            ),
+        }
+        for given in found.values()
+    ]
+
+
+def sources(settings: Sequence[Setting]) -> list[list[str]]:
+    """A row for the runs of a method in a setting that come from one place.
+
+    Setting, method, seeds, number of the environment (from 1), fingerprints of the training and
+    the test images, steps, and wall time of all rounds in seconds.
+    """
+    records = [record for setting in settings for record in setting.records]
+    numbers = {
+        key: str(place)
+        for place, key in enumerate(dict.fromkeys(map(_environment, records)), start=1)
+    }
+    rows: dict[tuple[str, ...], list[Record]] = {}
+    for setting in settings:
+        for record in setting.records:
+            key = (
+                setting.title,
+                record.method,
+                numbers[_environment(record)],
+                *_fingerprints(record),
+                f"{record.steps:,}",
+            )
+            rows.setdefault(key, []).append(record)
+    return [
+        [
+            title,
+            method,
+            ", ".join(str(record.seed) for record in sorted(each, key=lambda r: r.seed)),
+            *rest,
+            f"{sum(record.seconds for record in each):,.0f}",
+        ]
+        for (title, method, *rest), each in rows.items()
+    ]
+
+
+def warnings(settings: Sequence[Setting]) -> list[str]:
+    """What the runs had to say, equal words of one method once, with their seeds."""
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for setting in settings:
+        for record in setting.records:
+            for warning in record.warnings:
+                found.setdefault((setting.title, record.method, warning), []).append(record.seed)
+    left_out = [f"{s.title}: {sentence} (left out)" for s in settings for sentence in s.left_out]
+    return left_out + [
+        f"{title}: {method}, seed {', '.join(map(str, sorted(seeds)))}: {warning}"
+        for (title, method, warning), seeds in found.items()
+    ]
+
+
+def _environment(record: Record) -> str:
+    given = record.provenance
+    return json.dumps(
+        [given.get(name) for name in (*_SHOWN, "versions")], sort_keys=True, default=str
+    )
+
+
+def _fingerprints(record: Record) -> tuple[str, ...]:
+    """Of the training and the test images; the first letters tell two of them apart."""
+    images = record.provenance.get("images") or {}
+    return tuple((images.get(part) or "not recorded")[:12] for part in ("train", "test"))

@@ -1,0 +1,43 @@
+"""The test images of a run, checked before anything is drawn of them."""
+
+import numpy as np
+
+from ccloss.errors import InputError
+from ccloss.training.records import Record, RunFolder, TestSample
+
+
+def read(folder: RunFolder, record: Record) -> TestSample:
+    """A run's sample of test images.
+
+    Raises:
+        InputError: it cannot be read, or does not hold finite vectors of the record's classes.
+    """
+    sample = folder.read_test_sample()
+    vectors = [array for array in (sample.features, sample.attention) if array is not None]
+    if not (_are_finite(sample, vectors) and _have_classes(sample, len(record.classes))):
+        shapes = ", ".join(str(array.shape) for array in vectors)
+        raise InputError(
+            f"{folder.test_sample} does not hold finite vectors of labelled images ({shapes} for "
+            f"{sample.labels.shape} labels of {len(record.classes)} classes); train the run again"
+        )
+    return sample
+
+
+def _are_finite(sample: TestSample, vectors: list[np.ndarray]) -> bool:
+    """One vector an image, none of them empty."""
+    count = len(sample.labels)
+    return (
+        count > 0
+        and all(array.ndim == 2 and len(array) == count for array in vectors)
+        and all(array.shape[1] > 0 and bool(np.isfinite(array).all()) for array in vectors)
+    )
+
+
+def _have_classes(sample: TestSample, classes: int) -> bool:
+    """A label and a prediction an image, each the place of a class."""
+    return all(
+        len(places) == len(sample.labels)
+        and bool((places >= 0).all())
+        and bool((places < classes).all())
+        for places in (sample.labels, sample.predictions)
+    )

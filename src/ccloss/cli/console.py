@@ -1,0 +1,200 @@
+"""What the command shows while it works: how a run goes, and how many of them do."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ccloss.bench.campaign.cost import Cost
+    from ccloss.bench.campaign.loop import Outcome
+    from ccloss.bench.campaign.plan import Run
+
+T = TypeVar("T")
+
+STATUS_SECONDS = 60
+"""Between lines on how an epoch stands, where there is no terminal for a bar."""
+
+
+class RunScreen:
+    """Shows how a run goes: a live bar on a terminal, a line an epoch elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.progress: Progress | None = None
+        self.said = time.monotonic()
+
+    def track(self, iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
+        if not self.console.is_terminal:
+            yield from iterable
+            return
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[status]}", markup=False),
+            console=self.console,
+            transient=True,
+        ) as self.progress:
+            task = self.progress.add_task(description, total=total, status="")
+            for item in iterable:
+                yield item
+                self.progress.advance(task)
+
+    def status(self, text: str) -> None:
+        if self.progress is not None:
+            for task in self.progress.task_ids:
+                self.progress.update(task, status=text)
+        elif time.monotonic() - self.said > STATUS_SECONDS:
+            self._say(text)
+
+    def epoch(self, text: str) -> None:
+        self._say(text)
+
+    def warn(self, text: str) -> None:
+        self._say(f"warning: {text}")
+
+    def _say(self, text: str) -> None:
+        self.said = time.monotonic()
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class CampaignScreen:
+    """Shows what runs, what is done and what time is left.
+
+    With runs side by side on a terminal this is a table that is kept up to date from the runs'
+    folders; else it is a line where a run begins or ends.
+    """
+
+    def __init__(
+        self, runs: "Sequence[Run]", costs: "Sequence[Cost]", slots: int, console: Console
+    ) -> None:
+        self.costs = {run.name: cost for run, cost in zip(runs, costs, strict=True)}
+        self.total = len(runs)
+        self.done = sum(cost.steps_left == 0 for cost in costs)
+        self.slots = slots
+        self.console = console
+        self.running: dict[str, Run] = {}
+        self.started = time.monotonic()
+        self.first_left = self.left = sum(cost.seconds_left for cost in costs)
+        self.note = ""
+        self.live = Live(
+            get_renderable=self._table,
+            console=self.console,
+            refresh_per_second=1,
+            transient=True,
+        )
+
+    def __enter__(self) -> "CampaignScreen":
+        if self.done:
+            self._say(f"{self.done} of {_count(self.total, 'run')} {_are(self.done)} done before")
+        if self.done < self.total:
+            steps = sum(cost.steps_left for cost in self.costs.values())
+            to_do = _count(self.total - self.done, "run")
+            self._say(f"{to_do} to do: {steps:,} steps, {self._time_left()}")
+        if self._is_live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._is_live:
+            self.live.stop()
+
+    def begun(self, run: "Run") -> None:
+        self.running[run.name] = run
+        self.note = ""
+        if self.slots == 1:
+            self._say(f"[{self.done + 1}/{self.total}] {run.name}, {self._time_left()}")
+        elif not self._is_live:
+            self._say(f"begun: {run.name}, {self._time_left()}")
+
+    def ended(self, outcome: "Outcome") -> None:
+        self.running.pop(outcome.run.name, None)
+        self.left -= self.costs[outcome.run.name].seconds_left
+        self.done += 1
+        if outcome.error:
+            self._say(f"failed: {outcome.run.name}: {' '.join(outcome.error.split())}")
+        elif self.slots > 1:
+            accuracy = outcome.run.folder.read_record().accuracy
+            self._say(f"[{self.done}/{self.total}] {outcome.run.name}: {accuracy:.2f} %")
+
+    def waiting(self, runs: "Sequence[Run]") -> None:
+        self.running.clear()
+        note = f"waiting for {_count(len(runs), 'run')} that another process has in hand"
+        if note != self.note and not self._is_live:
+            self._say(note)
+        self.note = note
+
+    @property
+    def _is_live(self) -> bool:
+        return self.slots > 1 and self.console.is_terminal
+
+    def _table(self) -> Table:
+        head = f"{self.done} of {_count(self.total, 'run')} done, {self._time_left()}"
+        table = Table(title=self.note or head, title_justify="left", box=None)
+        for name in ("running", "epoch", "loss", "accuracy"):
+            table.add_column(name, justify="left" if name == "running" else "right")
+        for name, run in list(self.running.items()):
+            table.add_row(name, *_state(run))
+        return table
+
+    def _time_left(self) -> str:
+        """From how long what is done was thought to take, and how long it has taken."""
+        from ccloss.training.loop import duration
+
+        left = self.left
+        for name, run in list(self.running.items()):
+            left -= self.costs[name].seconds_left * _share_done(run, self.costs[name])
+        expected, elapsed = self.first_left - left, time.monotonic() - self.started
+        if expected > 0.02 * self.first_left:
+            left *= elapsed / expected
+        else:  # the estimate is of one run at a time
+            left /= max(1, min(self.slots, self.total - self.done))
+        return f"about {duration(max(left, 0))} left"
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _state(run: "Run") -> tuple[str, str, str]:
+    """Epoch, loss and accuracy of the last line a run has written."""
+    lines = run.folder.read_metrics()
+    epochs = run.experiment.resolve().epochs
+    if not lines:
+        return f"0/{epochs}", "", ""
+    evaluations = [line["evaluation"]["accuracy"] for line in lines if line["evaluation"]]
+    accuracy = f"{evaluations[-1]:.2f} %" if evaluations else ""
+    return f"{lines[-1]['epoch']}/{epochs}", f"{lines[-1]['terms']['total']:.4g}", accuracy
+
+
+def _share_done(run: "Run", cost: "Cost") -> float:
+    """Of what was left of a run when the campaign began."""
+    lines = run.folder.read_metrics()
+    done_before = cost.steps - cost.steps_left
+    done = lines[-1]["step"] - done_before if lines else 0
+    return float(min(1.0, max(0.0, done / cost.steps_left))) if cost.steps_left else 1.0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

@@ -1,0 +1,330 @@
+"""A campaign ends in the same records however it goes."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor, Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from campaigns import Log, results, small_plan
+from ccloss.bench.campaign import loop
+from ccloss.bench.campaign.executors import Here, processes
+from ccloss.bench.campaign.plan import Run
+from ccloss.errors import InputError
+from ccloss.training.records import RunFolder
+from runs import Listener, content
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["ccloss.bench.campaign.loop", "sklearn.datasets"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    runs = small_plan(tmp_path_factory.mktemp("undisturbed"))
+    assert loop.run(runs, Here(), observer=Log()) == []
+    return runs
+
+
+def test_every_run_is_done_once(undisturbed: list[Run]) -> None:
+    assert all(run.folder.finished for run in undisturbed)
+    kept = {str(run.folder.path): content(run.folder.path) for run in undisturbed}
+    log = Log()
+    assert loop.run(undisturbed, Here(), observer=log) == []
+    assert log.begun_runs == []
+    assert {str(run.folder.path): content(run.folder.path) for run in undisturbed} == kept
+
+
+def test_what_is_cut_short_goes_on(tmp_path: Path, undisturbed: list[Run]) -> None:
+    runs = small_plan(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        loop.do(runs[1], watcher=_Interrupting())
+    assert not runs[1].folder.finished
+    log = Log()
+    loop.run(runs, Here(), observer=log)
+    assert results(runs) == results(undisturbed)
+    assert log.begun_runs == [run.name for run in runs]
+
+
+class _Interrupting(Listener):
+    """Interrupts as a user does, which no run may take for a failure of its own."""
+
+    def epoch(self, text: str) -> None:
+        raise KeyboardInterrupt
+
+
+def _campaign(out: Path, fields: dict[str, Any], started: Any) -> None:
+    torch.set_num_threads(1)
+    started.set()
+    loop.run(small_plan(out, **fields), Here(), observer=Log())
+
+
+def test_killed_five_times_at_random(tmp_path: Path) -> None:
+    fields = {"rounds": 2, "losses": "ce,cc", "epochs": 6}
+    whole, killed = small_plan(tmp_path / "whole", **fields), small_plan(tmp_path / "cut", **fields)
+    begun = time.perf_counter()
+    loop.run(whole, Here(), observer=Log())
+    length = time.perf_counter() - begun
+
+    chance = random.Random(3)
+    for _ in range(5):
+        started = CONTEXT.Event()
+        process = CONTEXT.Process(
+            target=_campaign, args=(tmp_path / "cut", fields, started), daemon=True
+        )
+        process.start()
+        assert started.wait(60)
+        time.sleep(chance.uniform(0.02, 0.3) * length)
+        process.kill()
+        process.join()
+    assert not all(run.folder.finished for run in killed), "it ended before the kills"
+    loop.run(killed, Here(), observer=Log())
+    assert results(killed) == results(whole)
+
+
+def _counted_campaign(out: Path, counts: Path, started: Any) -> None:
+    torch.set_num_threads(1)
+    started.wait(60)
+    listener, log = Listener(), Log()
+    loop.run(small_plan(out, rounds=3), Here(), watcher=listener, observer=log)
+    counts.write_text(json.dumps({"epochs": len(listener.epochs), "ended": len(log.outcomes)}))
+
+
+def test_two_campaigns_share_a_folder_and_do_no_run_twice(tmp_path: Path) -> None:
+    together = CONTEXT.Event()
+    counts = [tmp_path / "one.json", tmp_path / "other.json"]
+    both = [
+        CONTEXT.Process(target=_counted_campaign, args=(tmp_path / "runs", count, together))
+        for count in counts
+    ]
+    for process in both:
+        process.start()
+    together.set()
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
+    found = [json.loads(count.read_text()) for count in counts]
+    assert sum(each["epochs"] for each in found) == 6 * 3
+    assert all(each["epochs"] > 0 for each in found), "one of them did it all"
+    for run in small_plan(tmp_path / "runs", rounds=3):
+        assert [line["epoch"] for line in run.folder.read_metrics()] == [1, 2, 3]
+        assert run.folder.finished
+
+
+def test_a_run_in_other_hands_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: list[Run]
+) -> None:
+    monkeypatch.setattr(loop, "BUSY_SECONDS", 0.0)
+    runs = small_plan(tmp_path)
+    with contextlib.ExitStack() as hold:
+        hold.enter_context(runs[0].folder.locked())
+        log = _Releasing(hold)
+        assert loop.run(runs, Here(), observer=log) == []
+    assert log.waits == [1]
+    assert [outcome.run for outcome in log.outcomes] == [*runs[1:], runs[0]]
+    assert results(runs) == results(undisturbed)
+
+
+class _Releasing(Log):
+    """The other campaign, which lets go of its run when nothing else is left."""
+
+    def __init__(self, hold: contextlib.ExitStack) -> None:
+        super().__init__()
+        self.hold = hold
+
+    def waiting(self, runs: Sequence[Run]) -> None:
+        super().waiting(runs)
+        self.hold.close()
+
+
+def test_a_failed_run_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+    runs = small_plan(tmp_path, rounds=1)
+    broken = runs[0]
+    log = Log()
+    broken.folder.model.mkdir(parents=True)  # where its weights are to go
+    failures = loop.run(runs, Here(), observer=log)
+    assert [failure.run for failure in failures] == [broken]
+    assert "model.safetensors" in failures[0].error
+    failure = broken.folder.read_failure()
+    assert failure["error"] == failures[0].error
+    assert "Traceback" in failure["traceback"]
+    assert failure["provenance"]["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert runs[1].folder.finished
+    assert not broken.folder.finished
+
+    broken.folder.model.rmdir()  # mended: the next campaign tries again, and forgets
+    assert loop.run(runs, Here(), observer=Log()) == []
+    assert broken.folder.finished
+    assert not broken.folder.failure.exists()
+
+
+def test_what_can_be_mended_for_all_runs_is_one_line(tmp_path: Path) -> None:
+    runs = small_plan(tmp_path, data="cifar100", backbone="convnet")
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="cifar100"):
+        loop.run(runs, Here(), data_root=tmp_path / "nothing", observer=Log())
+    assert [path.name for path in tmp_path.iterdir()] == ["nothing"]
+
+
+def test_what_can_be_mended_for_some_runs_is_recorded_with_them(tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    absent = small_plan(tmp_path, rounds=1, losses="ce", data="cifar100", backbone="convnet")
+    present = small_plan(tmp_path, rounds=1, losses="ce")
+    log = Log()
+    failures = loop.run([*absent, *present], Here(), data_root=tmp_path / "nothing", observer=log)
+    assert [failure.run for failure in failures] == absent
+    assert absent[0].folder.read_failure()["error"] == failures[0].error
+    assert present[0].folder.finished
+
+
+# ---- processes -----------------------------------------------------------------------------------
+
+
+class _Executioner(Log):
+    """Kills the process of the first run once it has trained an epoch, so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def begun(self, run: Run) -> None:
+        super().begun(run)
+        if self.times:
+            self.times -= 1
+            CONTEXT.Process(target=_kill_worker, args=(run.folder, os.getpid())).start()
+
+
+def _kill_worker(folder: RunFolder, parent: int) -> None:
+    deadline = time.monotonic() + 60
+    while not folder.metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = subprocess.run(
+        ["pgrep", "-P", str(parent), "-f", "spawn_main"], capture_output=True, text=True
+    )
+    for pid in children.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def test_killed_processes_lose_nothing(tmp_path: Path, undisturbed: list[Run]) -> None:
+    runs = small_plan(tmp_path)
+    log = _Executioner(times=1)
+    with processes(2) as executor:
+        assert executor.slots == 2
+        assert loop.run(runs, executor, observer=log) == []
+    assert results(runs) == results(undisturbed)
+    assert len(log.outcomes) == len(runs)
+    assert log.begun_runs.count(runs[0].name) == 2, "it was not killed in its first run"
+
+
+class _Dying:
+    """An executor whose processes never live to the end of a job."""
+
+    slots = 2
+
+    def submit(self, job: Any, argument: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenExecutor("a child process terminated abruptly"))
+        return future
+
+
+def test_a_run_whose_process_always_dies_has_failed(tmp_path: Path) -> None:
+    runs = small_plan(tmp_path, rounds=1)
+    log = Log()
+    failures = loop.run(runs, _Dying(), observer=log)
+    assert {failure.run.name for failure in failures} == {run.name for run in runs}
+    assert len(log.begun_runs) == len(runs) * loop.TRIES
+    assert all(f"died {loop.TRIES} times" in failure.error for failure in failures)
+    assert "terminated abruptly" in runs[0].folder.read_failure()["error"]
+
+
+class _DyingOnTheWay(_Dying):
+    """Its processes die after every epoch of a run, of which there are more than tries."""
+
+    def submit(self, job: Any, argument: Any) -> Future[Any]:
+        with contextlib.suppress(KeyboardInterrupt):
+            future: Future[Any] = Future()
+            future.set_result(loop.do(argument, watcher=_Interrupting()))
+            return future
+        return super().submit(job, argument)
+
+
+def test_a_run_that_gets_on_between_deaths_has_not_failed(tmp_path: Path) -> None:
+    runs = small_plan(tmp_path, rounds=1, losses="ce", epochs=loop.TRIES + 2)
+    log = Log()
+    assert loop.run(runs, _DyingOnTheWay(), observer=log) == []
+    assert len(log.begun_runs) == loop.TRIES + 3
+    assert runs[0].folder.finished
+
+
+PARENT = """
+import signal
+import sys
+from pathlib import Path
+from ccloss.bench.campaign import loop
+from ccloss.bench.campaign.executors import processes
+from campaigns import Log, small_plan
+
+if __name__ == "__main__":
+    # A shell has what it starts in the background ignore it, and tests may be started there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with processes(1) as executor:
+        loop.run(small_plan(Path(sys.argv[1]), epochs=10_000), executor, observer=Log())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_campaign(tmp_path: Path, number: int) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "runs")],
+        env=environment,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as parent:
+        try:
+            folder = small_plan(tmp_path / "runs", epochs=10_000)[0].folder
+            _wait(folder.metrics.exists)
+            parent.send_signal(number)
+            parent.wait(30)
+        finally:
+            parent.kill()
+    _wait(lambda: _is_free(folder))
+
+
+def _wait(holds: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_free(folder: RunFolder) -> bool:
+    try:
+        with folder.locked():
+            return True
+    except InputError:
+        return False
+
+
+@pytest.mark.parametrize(("slots", "message"), [(0, "slots must be 1 or more"), (-1, "got -1")])
+def test_no_processes_are_refused(slots: int, message: str) -> None:
+    with pytest.raises(InputError, match=message), processes(slots):
+        pass
+
+
+def test_processes_under_a_launcher_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="a launcher has started this process"), processes(2):
+        pass

@@ -1,0 +1,99 @@
+"""What a campaign shows while it works."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from campaigns import small_plan
+from ccloss.bench.campaign.cost import Cost
+from ccloss.bench.campaign.loop import Outcome
+from ccloss.bench.campaign.plan import Run
+from ccloss.cli import console as screen
+from ccloss.cli.console import CampaignScreen
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    return small_plan(tmp_path, rounds=1, losses="ce,cc,focal")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
+    return now
+
+
+def costs(*left: int) -> list[Cost]:
+    """Runs of 100 steps, a second each."""
+    return [Cost(100, steps, 100.0, measured=False) for steps in left]
+
+
+def shown(runs: list[Run], left: list[Cost], slots: int) -> tuple[CampaignScreen, io.StringIO]:
+    text = io.StringIO()
+    console = Console(file=text, width=100, force_terminal=False)
+    return CampaignScreen(runs, left, slots, console), text
+
+
+def write_progress(run: Run, step: int) -> None:
+    run.folder.path.mkdir(parents=True, exist_ok=True)
+    line = {"epoch": 1, "step": step, "terms": {"total": 0.5}, "evaluation": {"accuracy": 91.5}}
+    run.folder.append_metrics(line)
+
+
+def test_one_after_the_other(runs: list[Run], clock: list[float]) -> None:
+    campaign, text = shown(runs, costs(0, 100, 100), slots=1)
+    with campaign:
+        campaign.begun(runs[1])
+        clock[0] = 50  # twice as quick as was thought
+        campaign.ended(Outcome(runs[1]))
+        campaign.begun(runs[2])
+        campaign.ended(Outcome(runs[2], error="it\nbroke"))
+    assert text.getvalue().splitlines() == [
+        "1 of 3 runs is done before",
+        "2 runs to do: 200 steps, about 3 min 20 s left",
+        f"[2/3] {runs[1].name}, about 3 min 20 s left",
+        f"[3/3] {runs[2].name}, about 50 s left",
+        f"failed: {runs[2].name}: it broke",
+    ]
+
+
+def test_time_left_counts_what_runs_have_done(runs: list[Run], clock: list[float]) -> None:
+    campaign, _ = shown(runs, costs(100, 100, 100), slots=2)
+    campaign.begun(runs[0])
+    campaign.begun(runs[1])
+    write_progress(runs[0], step=60)
+    write_progress(runs[1], step=15)
+    clock[0] = 150  # for 75 of 300 seconds: half as quick as was thought
+    assert campaign._time_left() == "about 7 min 30 s left"
+
+
+def test_table_of_what_runs(runs: list[Run], clock: list[float]) -> None:
+    campaign, text = shown(runs, costs(100, 100, 100), slots=2)
+    campaign.begun(runs[0])
+    campaign.begun(runs[1])
+    write_progress(runs[1], step=4)
+    campaign.console.print(campaign._table())
+    lines = text.getvalue().splitlines()
+    first, second = ([line for line in lines if run.name in line][-1] for run in runs[:2])
+    assert first.split()[-1] == "0/3"
+    assert second.split()[-4:] == ["1/3", "0.5", "91.50", "%"]
+
+
+def test_waiting_is_said_once(runs: list[Run], clock: list[float]) -> None:
+    campaign, text = shown(runs, costs(0, 0, 100), slots=1)
+    campaign.waiting(runs[2:])
+    campaign.waiting(runs[2:])
+    assert text.getvalue().splitlines() == ["waiting for 1 run that another process has in hand"]
+
+
+def test_a_terminal_is_left_clean(runs: list[Run]) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=100, force_terminal=True)
+    with CampaignScreen(runs, costs(100, 100, 100), 2, console) as campaign:
+        campaign.begun(runs[0])
+        campaign.live.refresh()
+    assert runs[0].name in text.getvalue()
+    assert text.getvalue().endswith("\x1b[2K")  # the table is wiped away

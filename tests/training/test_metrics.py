@@ -1,0 +1,201 @@
+"""Metrics against scikit-learn, and against slow loops."""
+
+import itertools
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch import Tensor
+
+from ccloss.training.metrics import (
+    Predictions,
+    balanced,
+    calibration_bins,
+    calibration_error,
+    distance_ratio,
+    join,
+    measure,
+    open_channels,
+)
+
+IMAGES, CLASSES, WIDTH = 60, 7, 5
+
+
+def make_predictions(seed: int = 0, images: int = IMAGES, classes: int = CLASSES) -> Predictions:
+    gen = torch.Generator().manual_seed(seed)
+    return Predictions(
+        index=torch.arange(images),
+        labels=torch.randint(classes, (images,), generator=gen),
+        logits=2 * torch.randn(images, classes, generator=gen),
+        features=torch.rand(images, WIDTH, generator=gen),
+        attention=torch.rand(images, WIDTH, generator=gen),
+    )
+
+
+def slow_ratio(vectors: Tensor, labels: Tensor) -> float:
+    distances: dict[bool, list[float]] = {True: [], False: []}
+    for i, j in itertools.combinations(range(len(labels)), 2):
+        distance = float((vectors[i].double() - vectors[j].double()).square().sum())
+        distances[bool(labels[i] == labels[j])].append(distance)
+    return float(np.mean(distances[True]) / np.mean(distances[False]))
+
+
+def slow_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Guo et al., eq. 3."""
+    probabilities = logits.double().softmax(1)
+    members: dict[int, list[tuple[float, bool]]] = {b: [] for b in range(bins)}
+    for row, label in zip(probabilities, labels, strict=True):
+        confidence = float(row.max())
+        for b in range(bins):
+            if b / bins < confidence <= (b + 1) / bins:
+                members[b].append((confidence, int(row.argmax()) == int(label)))
+    error = 0.0
+    for found in members.values():
+        if found:
+            confidence, accuracy = np.mean(found, axis=0)
+            error += len(found) / len(labels) * abs(accuracy - confidence)
+    return 100 * error
+
+
+def test_accuracies_and_likelihood_are_scikit_learns() -> None:
+    found = make_predictions()
+    measured = measure(found)
+    labels, logits = found.labels.numpy(), found.logits.double()
+    probabilities = logits.softmax(1).numpy()
+    names = list(range(CLASSES))
+    top1 = sk.accuracy_score(labels, logits.argmax(1).numpy())
+    top5 = sk.top_k_accuracy_score(labels, probabilities, k=5, labels=names)
+    assert measured["images"] == IMAGES
+    assert measured["accuracy"] == pytest.approx(100 * top1)
+    assert measured["top5"] == pytest.approx(100 * top5)
+    assert measured["nll"] == pytest.approx(sk.log_loss(labels, probabilities, labels=names))
+
+
+def test_accuracy_of_a_class_is_its_recall() -> None:
+    found = make_predictions()
+    expected = sk.recall_score(found.labels, found.logits.argmax(1), average=None)
+    assert measure(found)["class_accuracy"] == pytest.approx(list(100 * expected))
+
+
+def test_top5_of_few_classes_is_all() -> None:
+    assert measure(make_predictions(classes=3))["top5"] == 100
+
+
+@pytest.mark.parametrize(("classes", "sharpness"), [(2, 1.0), (7, 1.0), (7, 10.0), (40, 0.3)])
+def test_calibration_error_is_the_slow_loops(classes: int, sharpness: float) -> None:
+    found = make_predictions(classes=classes)
+    logits = sharpness * found.logits
+    expected = slow_calibration_error(logits, found.labels)
+    measured = measure(replace(found, logits=logits))
+    assert measured["calibration_error"] == pytest.approx(expected)
+
+
+def test_first_bin_ends_at_a_fifteenth() -> None:
+    # Right at 0.05 and wrong at 0.1: in one bin the two would partly cancel.
+    confidences = torch.tensor([[0.05], [0.1]], dtype=torch.float64)
+    logits = torch.cat([confidences, ((1 - confidences) / 39).expand(-1, 39)], 1).log()
+    error = calibration_error(calibration_bins(logits, torch.tensor([0, 1])))
+    assert error == pytest.approx(100 * (0.95 + 0.1) / 2)
+
+
+def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not() -> None:
+    logits = 1000 * torch.eye(4, dtype=torch.float64)
+    right, wrong = torch.arange(4), (torch.arange(4) + 1) % 4
+    assert calibration_error(calibration_bins(logits, right)) == pytest.approx(0)
+    assert calibration_error(calibration_bins(logits, wrong)) == pytest.approx(100)
+
+
+def test_calibration_bins_are_means_of_the_images_in_them() -> None:
+    found = make_predictions(images=200)
+    confidence, predicted = found.logits.double().softmax(1).max(1)
+    for place, (count, sure, right) in enumerate(measure(found)["calibration_bins"]):
+        inside = (confidence > place / 15) & (confidence <= (place + 1) / 15)
+        assert count == int(inside.sum())
+        if count:
+            assert sure == pytest.approx(100 * float(confidence[inside].mean()))
+            hits = (predicted == found.labels)[inside].double().mean()
+            assert right == pytest.approx(100 * float(hits))
+        else:
+            assert sure is right is None
+
+
+def test_a_class_opens_the_channels_that_are_above_a_half_on_average() -> None:
+    attention = torch.tensor([[0.9, 0.4, 0.6], [0.2, 0.4, 0.6], [0.1, 0.2, 0.5], [0.4, 0.3, 0.5]])
+    assert open_channels(attention, torch.tensor([0, 0, 2, 2]), 4) == [2, None, 0, None]
+    assert open_channels(None, torch.tensor([0]), 4) is None
+
+
+def test_distance_ratios_are_means_over_all_pairs() -> None:
+    found = make_predictions()
+    measured = measure(found)
+    assert found.attention is not None
+    assert measured["feature_ratio"] == pytest.approx(slow_ratio(found.features, found.labels))
+    assert measured["attention_ratio"] == pytest.approx(slow_ratio(found.attention, found.labels))
+
+
+def test_what_is_not_defined_is_none() -> None:
+    found = replace(make_predictions(), attention=None)
+    assert measure(found)["attention_ratio"] is None
+    assert measure(found)["class_channels"] is None
+    one_class = replace(found, labels=torch.full((IMAGES,), 2))
+    measured = measure(one_class)
+    assert measured["feature_ratio"] is None
+    assert [accuracy is None for accuracy in measured["class_accuracy"]] == [
+        label != 2 for label in range(CLASSES)
+    ]
+
+
+def test_identical_vectors_have_no_ratio() -> None:
+    assert distance_ratio(torch.ones(4, 3), torch.arange(4) % 2) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_none(value: float) -> None:
+    found = make_predictions()
+    found.logits[3] = value
+    found.features[3] = value
+    measured = measure(found)
+    assert measured["nll"] is None
+    assert measured["calibration_error"] is measured["calibration_bins"] is None
+    assert measured["feature_ratio"] is None
+
+
+def test_metrics_are_fit_for_json() -> None:
+    measured = measure(make_predictions())
+    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_joined_parts_are_the_whole_in_order(attention: bool) -> None:
+    whole = make_predictions()
+    whole = whole if attention else replace(whole, attention=None)
+    order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(1))
+    columns = [getattr(whole, field.name) for field in fields(Predictions)]
+    parts = [
+        Predictions(*(None if column is None else column[places] for column in columns))
+        for places in order.split(13)
+    ]
+    joined = join(parts)
+    for field, column in zip(fields(Predictions), columns, strict=True):
+        ours = getattr(joined, field.name)
+        assert (ours is None and column is None) or torch.equal(ours, column)
+
+
+def test_balanced_takes_as_many_of_every_class() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 10 + [2] * 10)
+    places = balanced(labels, 6)
+    assert places.tolist() == [0, 1, 10, 11, 20, 21]
+
+
+def test_balanced_fills_up_where_a_class_is_small() -> None:
+    labels = torch.tensor([0, 1, 1, 1, 0, 1, 2])
+    places = balanced(labels, 5)
+    assert places.tolist() == sorted(places.tolist())
+    assert torch.bincount(labels[places]).tolist() == [2, 2, 1]
+
+
+def test_balanced_of_more_than_there_are_is_all() -> None:
+    assert balanced(torch.tensor([1, 0, 1]), 99).tolist() == [0, 1, 2]
