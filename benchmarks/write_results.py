@@ -15,8 +15,9 @@ from ccloss.bench.experiment import Experiment
 from ccloss.bench.paper import TABLES, Table
 from ccloss.bench.report import claims, reproduction
 from ccloss.bench.report.text import markdown_table
+from ccloss.bench.results import read_runs
 from ccloss.bench.statistics import accuracy_margin, holm, paired_test
-from ccloss.training.records import Record, find_runs
+from ccloss.training.records import Record
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -49,9 +50,10 @@ def text() -> str:
     )
 
 
-def read(*names: str) -> list[Record]:
-    """The records of a folder of results, in the order of the paper's rows."""
-    return [run.read_record() for run in find_runs(RESULTS.joinpath(*names))]
+def read(name: str, train_limit: int | None = None) -> list[Record]:
+    """The records of a campaign, or those with one limit of training images."""
+    records = read_runs(RESULTS / f"{name}.jsonl").records
+    return [r for r in records if train_limit in (None, r.experiment["train_limit"])]
 
 
 def status(records: Sequence[Record]) -> str:
@@ -90,7 +92,7 @@ def verdicts(records: Sequence[Record]) -> str:
 
 def small_sample() -> dict[str, str]:
     """Accuracy by size and method, and the differences that were asked for."""
-    by_size = {size: _by_method(read("small-sample", str(size))) for size in SIZES}
+    by_size = {size: _by_method(read("small-sample", size)) for size in SIZES}
     accuracy = [["training images", *next(iter(by_size.values()))]]
     compared = []
     for size, methods in by_size.items():

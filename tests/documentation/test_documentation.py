@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ccloss.bench.report import tables
+from ccloss.bench.results import read_runs
 from ccloss.cli import main
 from ccloss.cli.app import app
 from ccloss.losses import LOSSES
-from ccloss.training.records import RunFolder, find_runs
+from ccloss.training.records import RunFolder
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -73,9 +74,9 @@ def test_make_targets_of_the_documents_exist() -> None:
 def test_tables_of_the_documents_are_those_of_their_records(
     document: str, results: str, order: str
 ) -> None:
-    runs = find_runs(ROOT / "benchmarks" / "results" / results)
+    runs = read_runs(ROOT / "benchmarks" / "results" / f"{results}.jsonl")
     methods = order.split(",")
-    records = sorted((run.read_record() for run in runs), key=lambda r: methods.index(r.method))
+    records = sorted(runs.records, key=lambda record: methods.index(record.method))
     table = tables.to_markdown(tables.comparison(records), tables.describe(records))
     assert shown(document, results).split() == table.split()
 
