@@ -1,5 +1,6 @@
-"""What the command shows while it works: how a run goes, and how many of them do."""
+"""Progress display of runs and campaigns."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
@@ -20,11 +21,26 @@ if TYPE_CHECKING:
     from ccloss.bench.campaign.cost import Cost
     from ccloss.bench.campaign.loop import Outcome
     from ccloss.bench.campaign.plan import Run
+    from ccloss.training.loop import Watcher
 
 T = TypeVar("T")
 
 STATUS_SECONDS = 60
 """Between lines on how an epoch stands, where there is no terminal for a bar."""
+
+
+def is_main_process() -> bool:
+    """Whether this process is the first of those that train together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def progress_reporter() -> "Watcher":
+    """The display for the main process. The other processes display nothing."""
+    if is_main_process():
+        return RunScreen()
+    from ccloss.training.loop import Silent
+
+    return Silent()
 
 
 class RunScreen:
@@ -99,10 +115,10 @@ class CampaignScreen:
 
     def __enter__(self) -> "CampaignScreen":
         if self.done:
-            self._say(f"{self.done} of {_count(self.total, 'run')} {_are(self.done)} done before")
+            self._say(f"{self.done} of {counted(self.total, 'run')} {_are(self.done)} done before")
         if self.done < self.total:
             steps = sum(cost.steps_left for cost in self.costs.values())
-            to_do = _count(self.total - self.done, "run")
+            to_do = counted(self.total - self.done, "run")
             self._say(f"{to_do} to do: {steps:,} steps, {self._time_left()}")
         if self._is_live:
             self.live.start()
@@ -137,7 +153,7 @@ class CampaignScreen:
 
     def waiting(self, runs: "Sequence[Run]") -> None:
         self.running.clear()
-        note = f"waiting for {_count(len(runs), 'run')} that another process has in hand"
+        note = f"waiting for {counted(len(runs), 'run')} that another process has in hand"
         if note != self.note and not self._is_live:
             self._say(note)
         self.note = note
@@ -147,7 +163,7 @@ class CampaignScreen:
         return self.slots > 1 and self.console.is_terminal
 
     def _table(self) -> Table:
-        head = f"{self.done} of {_count(self.total, 'run')} done, {self._time_left()}"
+        head = f"{self.done} of {counted(self.total, 'run')} done, {self._time_left()}"
         table = Table(title=self.note or head, title_justify="left", box=None)
         for name in ("running", "epoch", "loss", "accuracy"):
             table.add_column(name, justify="left" if name == "running" else "right")
@@ -192,7 +208,8 @@ def _share_done(run: "Run", cost: "Cost") -> float:
     return float(min(1.0, max(0.0, done / cost.steps_left))) if cost.steps_left else 1.0
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """The number and the noun, in the plural where needed."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -1,0 +1,92 @@
+"""``ccloss train`` and ``ccloss evaluate``."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ccloss.bench.experiment import Experiment
+from ccloss.cli.console import is_main_process, progress_reporter
+from ccloss.cli.parameters import DataRoot, ExperimentFields
+from ccloss.cli.validate import require_valid
+from ccloss.training.records import RunFolder
+
+
+def train(
+    *,
+    experiment: ExperimentFields = Experiment(),
+    out: Path = Path("runs/train"),
+    data_root: DataRoot = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Train one network. Options of the loss are given as --loss.OPTION, e.g. --loss.weight 0.5.
+
+    Args:
+        experiment: Settings of the run, one option per field.
+        out: Folder of the run.
+        data_root: Folder with the data. Without it they are downloaded from the Hugging Face Hub.
+        resume: Continue from the last checkpoint.
+        overwrite: Delete the run in the folder and train again.
+        workers: Processes that decode large images. By default as many as the cores allow.
+    """
+    experiment.resolve()
+    require_valid(experiment)
+
+    from ccloss.training import loop
+
+    reporter = progress_reporter()
+    dataset = loop.load_data(experiment, data_root, reporter)
+    record = loop.train(
+        experiment,
+        RunFolder(out),
+        dataset,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
+        watcher=reporter,
+    )
+    if is_main_process():
+        _print_evaluation(record.method, record.evaluation)
+        print(f"run folder: {out}")
+
+
+def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = None) -> None:
+    """Evaluate the network of a finished run again on the run's test images.
+
+    Args:
+        run: Folder of the run.
+        data_root: Folder with the data. Without it they are downloaded from the Hugging Face Hub.
+        workers: Processes that decode large images. By default as many as the cores allow.
+    """
+    folder = RunFolder(run)
+    record = folder.read_record()
+
+    from ccloss.training import loop
+
+    reporter = progress_reporter()
+    dataset = loop.load_data(Experiment(**record.experiment), data_root, reporter)
+    evaluation = loop.evaluate(folder, dataset, workers=workers, watcher=reporter)
+    if is_main_process():
+        _print_evaluation(record.method, {**evaluation, "split": record.evaluation["split"]})
+
+
+def _print_evaluation(method: str, evaluation: dict[str, Any]) -> None:
+    table = Table("metric", method)
+    for name, value in evaluation.items():
+        if name == "class_accuracy":
+            known = [each for each in value if each is not None]
+            table.add_row("worst class accuracy", f"{min(known):.2f} %")
+        elif name == "class_channels":
+            known = [each for each in value or [] if each is not None]
+            table.add_row("open channels", f"{min(known)} to {max(known)}" if known else "–")
+        elif name == "calibration_bins":
+            continue  # the calibration error summarizes them
+        elif isinstance(value, float):
+            unit = " %" if name in ("accuracy", "top5", "calibration_error") else ""
+            table.add_row(name.replace("_", " "), f"{value:.2f}{unit}" if unit else f"{value:.4f}")
+        else:
+            table.add_row(name.replace("_", " "), "–" if value is None else str(value))
+    Console().print(table)
