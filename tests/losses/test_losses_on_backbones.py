@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from ccloss import Classifier, ClassifierHead, Output
+from ccloss import Classifier, ClassifierHead
 from ccloss.losses import LOSSES, make_loss
 from ccloss.models.backbones import Backbone, build_backbone, feature_width
 
@@ -52,28 +52,3 @@ def test_every_loss_takes_a_step_on_every_backbone(capsys: pytest.CaptureFixture
     with capsys.disabled():
         print(f"\n{len(covered)} triples of loss, backbone and number of classes took a step")
     assert len(covered) == len(LOSSES) * len(BACKBONES) * len(CLASSES) - len(IMPOSSIBLE)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_unit_classifier_has_unit_rows_and_no_bias(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    head, images = ClassifierHead(32, 8, 4, unit_classifier=True), torch.rand(5, 32, 3, 3)
-    with torch.autocast("cpu", dtype=dtype, enabled=dtype == torch.bfloat16):
-        output: Output = head(images)
-    assert output.classifier_weight is not None
-    assert output.classifier_weight.dtype == torch.float32
-    torch.testing.assert_close(output.classifier_weight.norm(dim=1), torch.ones(4))
-    assert "classify.bias" not in head.state_dict()
-    expected = output.features.float() @ output.classifier_weight.T
-    tolerance = 1e-6 if dtype == torch.float32 else 1e-1
-    torch.testing.assert_close(output.logits.float(), expected, rtol=tolerance, atol=tolerance)
-
-
-def test_a_unit_classifier_changes_nothing_else_of_the_head() -> None:
-    drawn = []
-    for unit in (False, True):
-        torch.manual_seed(0)
-        drawn.append(ClassifierHead(32, 8, 4, unit_classifier=unit).state_dict())
-    plain, unit_rows = drawn
-    assert plain.keys() - unit_rows.keys() == {"classify.bias"}
-    assert all(torch.equal(plain[key], unit_rows[key]) for key in unit_rows)

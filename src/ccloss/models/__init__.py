@@ -1,4 +1,4 @@
-"""The networks: a backbone, and a head with channel attention."""
+"""Networks: a backbone and a head with channel attention."""
 
 from ccloss.models.attention import ChannelAttention
 from ccloss.models.classifier import Classifier, build_model

@@ -1,9 +1,10 @@
-"""Channel attention that hands out its vector."""
+"""Channel attention that returns its vector."""
 
 import torch
 from torch import Tensor, nn
 
 from ccloss.errors import InputError
+from ccloss.validation import require_positive_integer
 
 
 class ChannelAttention(nn.Module):
@@ -13,9 +14,9 @@ class ChannelAttention(nn.Module):
 
         attention = sigmoid(W2 ReLU(W1 squeeze(F)))
 
-    Where an SE block multiplies and forgets, this returns the vector: CC-Loss works on it. It is
-    computed in float32 (float64 if given) under any autocast, for the loss compares vectors that
-    may differ by less than half precision can hold.
+    An SE block multiplies its input by this vector; here the vector itself is the output, because
+    CC-Loss needs it. It is computed in float32 (float64 for float64 weights) under any autocast:
+    the loss compares vectors that may differ by less than half precision resolves.
 
     Args:
         in_features: C, channels of the backbone's features.
@@ -23,18 +24,20 @@ class ChannelAttention(nn.Module):
         reduction: the bottleneck has ``max(1, in_features // reduction)`` units.
 
     Raises:
-        InputError: an argument below 1.
+        InputError: an argument that is not a positive integer.
     """
 
     def __init__(self, in_features: int, channels: int, reduction: int = 16) -> None:
         super().__init__()
-        check_positive(in_features=in_features, channels=channels, reduction=reduction)
+        require_positive_integer("in_features", in_features)
+        require_positive_integer("channels", channels)
+        require_positive_integer("reduction", reduction)
         bottleneck = max(1, in_features // reduction)
         self.reduce = nn.Linear(in_features, bottleneck, bias=False)
         self.expand = nn.Linear(bottleneck, channels, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) map or (N, C) vectors of the backbone -> (N, D) attention."""
+        """Computes attention (N, D) from features (N, C, H, W) or (N, C)."""
         squeezed = squeeze(features)
         with torch.autocast(squeezed.device.type, enabled=False):
             squeezed = squeezed.to(self.reduce.weight.dtype)
@@ -43,7 +46,11 @@ class ChannelAttention(nn.Module):
 
 
 def squeeze(features: Tensor) -> Tensor:
-    """Global average pool of a (N, C, H, W) map; (N, C) vectors as they are."""
+    """Global average pooling of a map (N, C, H, W); vectors (N, C) are returned unchanged.
+
+    Raises:
+        InputError: features of another shape.
+    """
     if features.ndim == 4:
         return features.mean((2, 3))
     if features.ndim == 2:
@@ -51,10 +58,3 @@ def squeeze(features: Tensor) -> Tensor:
     raise InputError(
         f"features must be a map (N, C, H, W) or vectors (N, C), got {tuple(features.shape)}"
     )
-
-
-def check_positive(**sizes: int) -> None:
-    """Refuses sizes below 1, by name."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise InputError(f"{name} must be 1 or more, got {size}")

@@ -1,4 +1,4 @@
-"""A whole network: pixels to :class:`~ccloss.Output`."""
+"""A complete network: images to :class:`~ccloss.Output`."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from ccloss.errors import InputError
-from ccloss.models.attention import check_positive
-from ccloss.models.backbones import Backbone, build_backbone, feature_width
-from ccloss.models.heads import ClassifierHead
+from ccloss.models.backbones import Backbone, FinalPool, build_backbone, feature_width
+from ccloss.models.heads import Activation, ClassifierHead, HeadNorm
 from ccloss.output import Output
+from ccloss.validation import require_positive_integer
 
 
 class Classifier(nn.Module):
-    """A backbone and a head, with the pixel normalisation they were trained with.
+    """A backbone and a head, with the pixel normalization of their training.
 
-    Normalisation is part of the network, so that saved weights take plain images wherever they go.
+    Normalization is part of the network: it is saved with the weights, and images need no other
+    preparation than their size.
 
     Args:
         backbone: images to features.
         head: features to logits.
         in_channels: channels of the images.
-        num_classes: K.
     """
 
     pixel_mean: Tensor
@@ -38,7 +38,11 @@ class Classifier(nn.Module):
             self.set_pixel_statistics(*backbone.pixel_statistics)
 
     def set_pixel_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Sets mean and standard deviation per channel, for pixels in [0, 1]."""
+        """Sets mean and standard deviation of each channel, for pixels in [0, 1].
+
+        Raises:
+            InputError: another number of values than channels, or a ``std`` that is not positive.
+        """
         if len(mean) != self.in_channels or len(std) != self.in_channels:
             raise InputError(
                 f"mean and std must have {self.in_channels} values, one a channel, "
@@ -50,7 +54,10 @@ class Classifier(nn.Module):
         self.pixel_std.copy_(torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Output:
-        """(N, C, H, W) images, in [0, 1] or uint8 in 0..255 -> logits and what losses need.
+        """Computes logits and what losses need.
+
+        Args:
+            images: (N, C, H, W), float in [0, 1] or uint8 in 0..255.
 
         Raises:
             InputError: images of another shape or number of channels.
@@ -77,32 +84,49 @@ def build_model(
     pretrained: bool = False,
     reduction: int = 16,
     unit_classifier: bool = False,
+    head_norm: HeadNorm = "batch",
+    activation: Activation = "relu",
+    final_pool: FinalPool = "max",
 ) -> Classifier:
-    """A classifier of the paper: a backbone, a hidden layer, channel attention, a classifier.
+    """Builds a classifier of the paper: a backbone and a :class:`ClassifierHead`.
 
     Args:
-        backbone: ``vgg16`` (with batch norm), ``resnet18``, ``convnet`` (for tiny images), or
-            ``timm:<name>`` for any model of timm.
+        backbone: ``vgg16`` (with batch normalization), ``resnet18``, ``convnet`` (for tiny
+            images), or ``timm:NAME`` for any model of timm. All but ``convnet`` need the ``bench``
+            extra.
         num_classes: K.
         in_channels: channels of the images.
-        image_size: their side in pixels; up to 64 ``resnet18`` has a small-image stem.
+        image_size: side length of the images in pixels; up to 64 ``resnet18`` has a stem for small
+            images.
         hidden_features: D, width of the hidden layer and of attention.
-        attention: with channel attention, which CC-Loss needs, or the same head without.
-        pretrained: start the backbone from ImageNet; its pixel statistics come with it. Otherwise
-            He initialisation (timm's models keep their own), and pixels are taken as they come
-            until :meth:`Classifier.set_pixel_statistics`.
+        attention: whether the head has channel attention, which CC-Loss needs.
+        pretrained: start the backbone with weights trained on ImageNet and normalize pixels as in
+            their training. Otherwise weights are drawn as in He et al. (2015) (models of timm keep
+            their own initialization), and pixels are not normalized until
+            :meth:`Classifier.set_pixel_statistics` is called.
         reduction: of the attention module.
-        unit_classifier: a classification layer without bias whose rows have length 1, as angular
-            losses want it.
+        unit_classifier: see :class:`ClassifierHead`.
+        head_norm: see :class:`ClassifierHead`.
+        activation: see :class:`ClassifierHead`.
+        final_pool: ``"max"`` for the fifth max-pool of ``vgg16``, or ``"average"`` to replace it by
+            the head's global average pooling.
 
     Raises:
-        InputError: an unknown backbone, a size below 1 or one the backbone does not take, weights
-            that cannot be fetched.
+        InputError: an unknown backbone, an argument out of range or that the backbone does not
+            take, a package that is not installed, or weights that cannot be fetched.
     """
-    check_positive(num_classes=num_classes, in_channels=in_channels, image_size=image_size)
-    built = build_backbone(backbone, in_channels, image_size, pretrained)
-    width = feature_width(built, in_channels, image_size)
+    require_positive_integer("num_classes", num_classes)
+    require_positive_integer("in_channels", in_channels)
+    require_positive_integer("image_size", image_size)
+    built = build_backbone(backbone, in_channels, image_size, pretrained, final_pool)
     head = ClassifierHead(
-        width, hidden_features, num_classes, attention, reduction, unit_classifier
+        feature_width(built, in_channels, image_size),
+        hidden_features,
+        num_classes,
+        attention,
+        reduction,
+        unit_classifier,
+        head_norm,
+        activation,
     )
     return Classifier(built, head, in_channels)
