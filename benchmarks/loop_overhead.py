@@ -25,27 +25,28 @@ from ccloss.data.images import MemoryImages
 from ccloss.data.sources import Dataset
 from ccloss.losses import make_loss
 from ccloss.models import build_model
+from ccloss.training.config import RunConfig
 from ccloss.training.loop import learning_rate, train
 from ccloss.training.records import RunFolder, provenance
 
 
-def an_epoch(data: str, backbone: str) -> Experiment:
+def an_epoch(data: str, backbone: str) -> RunConfig:
     """In fp32, as the bare loop trains."""
-    return Experiment(data=data, backbone=backbone, epochs=1, precision="fp32")
+    return Experiment(data=data, backbone=backbone, epochs=1, precision="fp32").resolve()
 
 
-CASES: dict[str, tuple[Experiment, int, int, int]] = {
-    # name -> experiment, channels, classes, steps an epoch
+CASES: dict[str, tuple[RunConfig, int, int, int]] = {
+    # name -> configuration, channels, classes, steps an epoch
     "mnist vgg16": (an_epoch("mnist", "vgg16"), 1, 10, 40),
     "cifar100 resnet18": (an_epoch("cifar100", "resnet18"), 3, 100, 25),
     "digits convnet": (an_epoch("digits", "convnet"), 1, 10, 400),
 }
 
 
-def random_data(experiment: Experiment, channels: int, classes: int, steps: int) -> Dataset:
+def random_data(config: RunConfig, channels: int, classes: int, steps: int) -> Dataset:
     """As many training images as an epoch of so many steps takes, and one test image a class."""
-    size = experiment.resolve().image_size or 0
-    count = steps * (experiment.resolve().batch_size or 0)
+    size = config.image_size
+    count = steps * config.batch_size
     generator = torch.Generator().manual_seed(0)
 
     def images(number: int) -> MemoryImages:
@@ -55,39 +56,36 @@ def random_data(experiment: Experiment, channels: int, classes: int, steps: int)
         return MemoryImages(pixels, torch.arange(number) % classes)
 
     names = tuple(str(number) for number in range(classes))
-    return Dataset(experiment.data, images(count), images(classes), names, channels)
+    return Dataset(config.data, images(count), images(classes), names, channels)
 
 
-def ours(experiment: Experiment, data: Dataset) -> float:
+def ours(config: RunConfig, data: Dataset) -> float:
     """Seconds of one epoch of the library's loop."""
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place) / "run")
-        train(experiment, folder, data)
+        train(config, folder, data)
         return float(folder.read_metrics()[0]["train_seconds"])
 
 
-def bare(experiment: Experiment, data: Dataset) -> float:
+def bare(config: RunConfig, data: Dataset) -> float:
     """Seconds of one epoch of the shortest loop."""
-    protocol = experiment.resolve()
     assert isinstance(data.train, MemoryImages)
-    assert protocol.image_size and protocol.batch_size and protocol.hidden_features
-    assert protocol.padding is not None and protocol.flip is not None
     torch.manual_seed(0)
     model = build_model(
-        str(protocol.backbone),
+        config.backbone,
         len(data.classes),
         data.channels,
-        protocol.image_size,
-        protocol.hidden_features,
-        attention=bool(protocol.attention),
+        config.image_size,
+        config.hidden_features,
+        attention=config.attention,
     )
     model.train().to(memory_format=torch.channels_last)
-    loss = make_loss(protocol.loss_name)
+    loss = make_loss(config.loss)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, fused=True
     )
     pixels, labels = data.train.pixels, data.train.labels
-    padding, batch = protocol.padding, protocol.batch_size
+    padding, batch = config.padding, config.batch_size
     steps = len(labels) // batch
     started = time.perf_counter()
     for step, rows in enumerate(torch.randperm(len(labels)).split(batch)):
@@ -97,8 +95,8 @@ def bare(experiment: Experiment, data: Dataset) -> float:
         if padding:
             top, left = torch.randint(0, 2 * padding + 1, (2, batch))
             images = random_crop(images, top, left, padding)
-        if protocol.flip:
-            images = random_flip(images, torch.rand(batch) < protocol.flip)
+        if config.flip:
+            images = random_flip(images, torch.rand(batch) < config.flip)
         images = images.to(memory_format=torch.channels_last).float().div_(255)
         optimizer.zero_grad()
         loss(model(images), labels[rows]).backward()

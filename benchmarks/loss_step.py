@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 
-from ccloss.bench.experiment import ATTENTION, LOSSES_ON_ATTENTION
 from ccloss.losses import LOSSES, make_loss
 from ccloss.models import build_model
+from ccloss.training.config import ATTENTION_SUFFIX as ATTENTION
 from ccloss.training.records import provenance
 
 BATCH, CLASSES, SIZE, WIDTH = 32, 100, 32, 512
@@ -37,7 +37,7 @@ def stepper(row: str, images: torch.Tensor, labels: torch.Tensor) -> Callable[[]
     model = build_model(
         "resnet18",
         CLASSES,
-        attention=row.endswith(ATTENTION) or name in LOSSES_ON_ATTENTION,
+        attention=row.endswith(ATTENTION) or "attention" in LOSSES[name].needs,
         unit_classifier=LOSSES[name].unit_classifier,
     )
     model.train().to(memory_format=torch.channels_last).to(images.device)

@@ -77,7 +77,9 @@ from torchvision import transforms
 from benchmarks.loop_overhead import bare, random_data
 from ccloss.bench.experiment import Experiment
 from ccloss.models import Classifier, build_model
-from ccloss.training.loop import settle_precision, train
+from ccloss.training.config import RunConfig
+from ccloss.training.devices import default_precision
+from ccloss.training.loop import train
 from ccloss.training.records import RunFolder, provenance
 
 ROOT = Path(__file__).parents[1]
@@ -92,30 +94,32 @@ OURS = "ccloss"
 class Case(NamedTuple):
     """What is trained: its protocol says the size, the crop and the flip."""
 
-    experiment: Experiment
+    config: RunConfig
     channels: int
     classes: int
 
     @property
     def backbone(self) -> str:
-        return str(self.experiment.backbone)
+        return self.config.backbone
 
     @property
     def size(self) -> int:
-        return self.experiment.resolve().image_size or 0
+        return self.config.image_size
 
     @property
     def padding(self) -> int:
-        return self.experiment.resolve().padding or 0
+        return self.config.padding
 
     @property
     def flip(self) -> float:
-        return self.experiment.resolve().flip or 0.0
+        return self.config.flip
 
 
 CASES = {
     f"{backbone}-{size}px": Case(
-        Experiment(data=data, loss="ce", backbone=backbone, batch_size=BATCH), channels, classes
+        Experiment(data=data, loss="ce", backbone=backbone, batch_size=BATCH).resolve(),
+        channels,
+        classes,
     )
     for data, size, channels, classes in (("cifar100", 32, 3, 100), ("mnist", 24, 1, 10))
     for backbone in ("resnet18", "vgg16")
@@ -256,20 +260,20 @@ def laid_out(images: Tensor, setting: Setting) -> Tensor:
 
 
 def ccloss_seconds(case: Case, setting: Setting, plan: Plan) -> float:
-    experiment = dataclasses.replace(
-        case.experiment, precision=setting.precision, epochs=2, evaluate_every=2
+    config = dataclasses.replace(
+        case.config, precision=setting.precision, epochs=2, evaluate_every=2
     )
-    data = random_data(experiment, case.channels, case.classes, plan.steps)
+    data = random_data(config, case.channels, case.classes, plan.steps)
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place) / "run")
-        train(experiment, folder, data)
+        train(config, folder, data)
         return float(folder.read_metrics()[-1]["train_seconds"])
 
 
 def bare_seconds(case: Case, setting: Setting, plan: Plan) -> float:
-    bare(case.experiment, random_data(case.experiment, case.channels, case.classes, plan.warmup))
-    data = random_data(case.experiment, case.channels, case.classes, plan.steps)
-    return bare(case.experiment, data)
+    bare(case.config, random_data(case.config, case.channels, case.classes, plan.warmup))
+    data = random_data(case.config, case.channels, case.classes, plan.steps)
+    return bare(case.config, data)
 
 
 def loop_seconds(case: Case, setting: Setting, plan: Plan) -> float:
@@ -437,7 +441,7 @@ def missing(rival: str, plan: Plan) -> str | None:
 
 def precisions() -> list[str]:
     """Those that the device is made for: ccloss by itself takes the last."""
-    return ["fp32", "bf16"] if settle_precision(Experiment()).precision == "bf16" else ["fp32"]
+    return ["fp32", "bf16"] if default_precision() == "bf16" else ["fp32"]
 
 
 def entries(rivals: Sequence[str]) -> list[Entry]:

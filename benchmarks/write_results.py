@@ -137,7 +137,7 @@ def precisions() -> str:
 
 def _by_method(records: Sequence[Record]) -> dict[str, dict[int, float]]:
     """Method -> seed -> accuracy; methods from plain cross-entropy on."""
-    order = [Experiment(loss=name).method for name in ("ce", "ce+cam", "cc")]
+    order = [Experiment(loss=name).resolve().method for name in ("ce", "ce+cam", "cc")]
     found: dict[str, dict[int, float]] = {name: {} for name in order}
     for record in records:
         found.setdefault(record.method, {})[record.seed] = record.accuracy

@@ -6,6 +6,7 @@ from typing import Any
 
 from ccloss.bench.experiment import Experiment
 from ccloss.data.sources import Dataset
+from ccloss.training.config import RunConfig
 from ccloss.training.loop import Silent, load_data
 from ccloss.training.records import RunFolder
 
@@ -25,8 +26,13 @@ def small_experiment(**fields: Any) -> Experiment:
     )
 
 
+def small_config(**fields: Any) -> RunConfig:
+    """The configuration of :func:`small_experiment`."""
+    return small_experiment(**fields).resolve(channels=1)
+
+
 def small_data(**fields: Any) -> Dataset:
-    return load_data(small_experiment(**fields))
+    return load_data(small_config(**fields))
 
 
 class Interrupted(Exception):

@@ -1,26 +1,20 @@
-"""The experiment's defaults are the paper's table, and what it refuses it explains."""
+"""Experiments: the paper's protocol as defaults, and errors in one line."""
 
 import dataclasses
-import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from ccloss.bench.experiment import (
-    LOSSES_ON_ATTENTION,
-    PROTOCOLS,
-    Experiment,
-    as_begun,
-    differences,
-    explain,
-)
+from ccloss.bench.experiment import Experiment
 from ccloss.errors import InputError
-from ccloss.losses import LOSSES
+from ccloss.losses import LOSSES, loss_options
+from ccloss.training.config import RunConfig, explain
 
 # Sec. 3.2, and sec. 2.1 for the network.
 PAPER: dict[str, dict[str, Any]] = {
     "mnist": {
+        "channels": 1,
         "image_size": 24,
         "padding": 0,
         "flip": 0.0,
@@ -29,6 +23,7 @@ PAPER: dict[str, dict[str, Any]] = {
         "resize": 0,
     },
     "cifar100": {
+        "channels": 3,
         "image_size": 32,
         "padding": 4,
         "flip": 0.5,
@@ -37,6 +32,7 @@ PAPER: dict[str, dict[str, Any]] = {
         "resize": 0,
     },
     "cars196": {
+        "channels": 3,
         "image_size": 224,
         "padding": 4,
         "flip": 0.5,
@@ -56,7 +52,11 @@ EVERYWHERE = {
     "sampler": "shuffle",
     "samples_per_class": 4,
     "weight_decay": 5e-4,
-    "precision": None,
+    "head_norm": "batch",
+    "activation": "relu",
+    "final_pool": "max",
+    "clip_grad_norm": None,
+    "precision": "fp32",
     "loss": "cc",
     "loss_options": {},
     "attention": True,
@@ -64,7 +64,6 @@ EVERYWHERE = {
     "max_steps": None,
     "train_limit": None,
     "test_limit": None,
-    "channels": None,
     "evaluate_every": 1,
     "seed": 0,
 }
@@ -80,48 +79,48 @@ def test_default_data_set_is_cifar100() -> None:
     assert Experiment().data == "cifar100"
 
 
-def test_digits_take_seconds_and_are_never_flipped() -> None:
-    resolved = Experiment(data="digits").resolve()
-    assert (resolved.backbone, resolved.image_size, resolved.epochs) == ("convnet", 8, 20)
-    assert resolved.flip == 0
-    assert resolved.precision == "fp32"
+def test_protocol_of_the_digits() -> None:
+    config = Experiment(data="digits").resolve(precision="bf16")
+    assert (config.backbone, config.image_size, config.epochs) == ("convnet", 8, 20)
+    assert (config.flip, config.precision, config.final_pool) == (0, "fp32", None)
 
 
-def test_what_was_decided_when_it_was_begun_stays_decided() -> None:
-    held = Experiment(data="mnist", channels=1, precision="bf16").resolve().to_dict()
-    assert as_begun(Experiment(data="mnist"), held).to_dict() == held
-    asked = as_begun(Experiment(data="mnist", precision="fp32", epochs=2), held)
-    assert (asked.precision, asked.channels, asked.epochs) == ("fp32", 1, 2)
-    assert as_begun(Experiment(), {}) == Experiment().resolve()  # nothing is known of it yet
-
-
-def test_a_folder_with_what_no_experiment_has_is_told() -> None:
-    with pytest.raises(InputError, match="precision must be 'fp32' or 'bf16', got 'fp7'"):
-        as_begun(Experiment(), {"precision": "fp7"})
-
-
-def test_folders_of_images_are_treated_as_cifar100() -> None:
-    folder = Experiment(data="folder:somewhere").resolve()
+def test_folders_have_the_protocol_of_cifar100() -> None:
+    folder = Experiment(data="folder:somewhere").resolve(channels=3)
     assert dataclasses.replace(folder, data="cifar100") == Experiment().resolve()
 
 
-@pytest.mark.parametrize("data", [*PROTOCOLS, "folder:x"])
-def test_resolving_twice_is_resolving_once(data: str) -> None:
-    once = Experiment(data=data).resolve()
-    assert once.resolve() == once
+def test_channels_of_a_folder_must_be_given() -> None:
+    experiment = Experiment(data="folder:x")
+    with pytest.raises(InputError, match="channels must be given for data 'folder:x'"):
+        experiment.resolve()
+    assert experiment.resolve(channels=1).channels == 1
+    assert dataclasses.replace(experiment, channels=3).resolve(channels=1).channels == 3
 
 
-def test_what_is_given_stays() -> None:
-    given = Experiment(data="mnist", padding=2, flip=0.25, epochs=3, batch_size=8, pretrained=True)
-    resolved = given.resolve()
-    for name in ("padding", "flip", "epochs", "batch_size", "pretrained"):
-        assert getattr(resolved, name) == getattr(given, name)
+def test_given_precision_comes_before_the_device_s() -> None:
+    assert Experiment().resolve(precision="bf16").precision == "bf16"
+    assert Experiment(precision="fp32").resolve(precision="bf16").precision == "fp32"
 
 
-def test_zero_is_a_value_that_stays() -> None:
-    resolved = Experiment(data="cars196", padding=0, flip=0.0, resize=0, pretrained=False).resolve()
-    assert (resolved.padding, resolved.flip, resolved.resize) == (0, 0.0, 0)
-    assert resolved.pretrained is False
+def test_given_values_are_kept() -> None:
+    given = {
+        "padding": 2, "flip": 0.25, "epochs": 3, "batch_size": 8, "pretrained": True,
+        "head_norm": "none", "activation": "identity", "final_pool": "average",
+        "clip_grad_norm": 1.0, "channels": 1,
+    }  # fmt: skip
+    config = Experiment(data="mnist", **given).resolve()
+    assert {name: getattr(config, name) for name in given} == given
+
+
+def test_zero_is_a_value() -> None:
+    config = Experiment(data="cars196", padding=0, flip=0.0, resize=0, pretrained=False).resolve()
+    assert (config.padding, config.flip, config.resize, config.pretrained) == (0, 0.0, 0, False)
+
+
+def test_final_pool_is_for_vgg16_alone() -> None:
+    with pytest.raises(InputError, match="final_pool is an option of backbone vgg16"):
+        Experiment(backbone="resnet18", final_pool="max").resolve()
 
 
 @pytest.mark.parametrize(
@@ -134,42 +133,61 @@ def test_zero_is_a_value_that_stays() -> None:
         ({"loss": "cc+cam"}, "cc", True),
         ({"loss": "cc", "attention": True}, "cc", True),
         ({"loss": "cc", "loss_options": {"weight": 2, "eps": 0.5}}, "cc eps=0.5 weight=2", True),
+        ({"loss": "cc", "loss_options": {"weight": 1}}, "cc", True),
     ],
 )
 def test_method_names_the_loss_its_network_and_its_options(
     fields: dict[str, Any], method: str, attention: bool
 ) -> None:
-    experiment = Experiment(**fields)
-    assert experiment.method == method
-    assert experiment.resolve().attention is attention
-    assert experiment.resolve().method == method
-    assert experiment.loss_name in LOSSES
+    config = Experiment(**fields).resolve()
+    assert (config.method, config.attention) == (method, attention)
+    assert config.loss in LOSSES
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_option_at_its_default_is_the_same_run(loss: str) -> None:
+    defaults = {
+        name: value for name, value in loss_options(loss).items() if isinstance(value, int | float)
+    }
+    given = Experiment(loss=loss, loss_options=defaults).resolve()
+    assert given == Experiment(loss=loss).resolve()
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "message"),
+    [
+        ("cd", {}, "loss must be one of ce, cc"),
+        ("cc", {"wieght": 1}, "did you mean 'weight'"),
+        ("cc", {"weight": -1}, "weight must be"),
+    ],
+)
+def test_bad_losses_are_explained(loss: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Experiment(loss=loss, loss_options=options).resolve()
+
+
+def test_unknown_data_set_is_explained() -> None:
+    with pytest.raises(InputError, match="did you mean 'mnist'"):
+        Experiment(data="mnits").resolve()
 
 
 @pytest.mark.parametrize("loss", ["cc", "ce+cam"])
-def test_attention_cannot_be_taken_from_a_loss_that_has_it(loss: str) -> None:
+def test_attention_cannot_be_off_for_a_loss_that_uses_it(loss: str) -> None:
     with pytest.raises(InputError, match="attention must not be off for loss"):
         Experiment(loss=loss, attention=False).resolve()
 
 
-def test_losses_on_attention_are_those_that_need_it() -> None:
-    needing = {name for name, loss in LOSSES.items() if "attention" in loss.needs}
-    assert needing == LOSSES_ON_ATTENTION
+def test_fields_are_those_of_a_run() -> None:
+    asked, run = (
+        {field.name for field in dataclasses.fields(kind)} for kind in (Experiment, RunConfig)
+    )
+    assert asked == run
 
 
 def test_experiment_cannot_be_changed() -> None:
     experiment = Experiment()
     with pytest.raises(dataclasses.FrozenInstanceError):
         experiment.seed = 1  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("resolve", [False, True])
-def test_experiment_goes_through_json(resolve: bool) -> None:
-    experiment = Experiment(
-        loss="cc", loss_options={"weight": 0.5, "reduction": "mean"}, seed=3, channels=1
-    )
-    experiment = experiment.resolve() if resolve else experiment
-    assert Experiment(**json.loads(json.dumps(experiment.to_dict()))) == experiment
 
 
 def test_numbers_that_come_as_text_become_numbers() -> None:
@@ -242,16 +260,3 @@ def test_fields_that_contradict_each_other_are_explained(
 def test_fields_are_given_by_name() -> None:
     with pytest.raises(ValidationError):
         Experiment("mnist")  # type: ignore[misc]
-
-
-def test_differences_name_the_fields_with_both_values() -> None:
-    before, now = Experiment(), Experiment(seed=2, loss="ce")
-    assert (
-        differences(before.to_dict(), now.to_dict())
-        == "loss: cc before, ce now; seed: 0 before, 2 now"
-    )
-    assert differences(before.to_dict(), before.to_dict()) == ""
-
-
-def test_differences_name_fields_that_only_one_side_has() -> None:
-    assert differences({"a": 1}, {"b": 2}) == "a: 1 before, None now; b: None before, 2 now"

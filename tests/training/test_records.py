@@ -14,10 +14,11 @@ from safetensors.numpy import save_file
 
 from ccloss.errors import InputError
 from ccloss.training.records import Record, RunFolder, find_runs, provenance, write_atomically
+from runs import small_config
 
 RECORD = Record(
     method="cc weight=2",
-    experiment={"data": "digits", "seed": 3, "flip": 0.0, "channels": None},
+    experiment=small_config(seed=3).to_dict(),
     classes=["null", "één"],
     evaluation={"accuracy": 97.5, "class_accuracy": [95.0, None], "attention_ratio": None},
     steps=40,
@@ -34,7 +35,7 @@ def folder(tmp_path: Path) -> RunFolder:
     """A run's folder with every file and folder of a run."""
     run = RunFolder(tmp_path / "run")
     with run.locked():
-        run.write_experiment({"seed": 3})
+        run.write_config(small_config(seed=3))
         run.append_metrics({"epoch": 1})
         for path in (run.checkpoints, run.tensorboard):
             path.mkdir()
@@ -98,14 +99,16 @@ def test_record_goes_through_its_file(folder: RunFolder) -> None:
 
 def test_record_refuses_what_is_not_json(folder: RunFolder) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
-        folder.write_record(Record("ce", {}, [], {"nll": float("nan")}, 1, 1.0, 1.0, 1))
+        folder.write_record(
+            Record("ce", RECORD.experiment, [], {"nll": float("nan")}, 1, 1.0, 1.0, 1)
+        )
     assert folder.read_record() == RECORD
 
 
 def test_presence_of_the_record_means_finished(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert (run.started, run.finished) == (False, False)
-    run.write_experiment({"seed": 0})
+    run.write_config(small_config())
     assert (run.started, run.finished) == (True, False)
     run.write_record(RECORD)
     assert (run.started, run.finished) == (True, True)
@@ -137,7 +140,7 @@ def test_record_with_a_field_of_another_version_says_so(folder: RunFolder) -> No
 
 def test_folder_without_a_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a run folder .*it has no experiment.json"):
-        RunFolder(tmp_path).read_experiment()
+        RunFolder(tmp_path).read_config()
     with pytest.raises(InputError, match=r"is not a finished run .*it has no record.json"):
         RunFolder(tmp_path / "missing").read_record()
 
@@ -154,7 +157,7 @@ def test_runs_are_found_in_order_finished_or_not(tmp_path: Path) -> None:
         with run.locked():
             run.write_record(RECORD)
     (tmp_path / "c").mkdir()
-    RunFolder(tmp_path / "c").write_experiment({})
+    RunFolder(tmp_path / "c").write_config(small_config())
     RunFolder(tmp_path / "d").write_failure(ValueError("broken"))
     found = find_runs(tmp_path)
     assert [run.path for run in found] == [

@@ -18,15 +18,15 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ccloss.bench.experiment import Experiment
 from ccloss.data.images import fingerprint, statistics
 from ccloss.data.loader import train_loader
 from ccloss.errors import DivergenceError, InputError
 from ccloss.losses import make_loss
 from ccloss.models import build_model
+from ccloss.training import devices
 from ccloss.training import loop as training
 from ccloss.training.records import RunFolder
-from runs import Interrupted, Listener, content, small_data, small_experiment, weights
+from runs import Interrupted, Listener, content, small_config, small_data, weights
 
 DATA = small_data()
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run that nothing has disturbed."""
     folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    training.train(small_experiment(), folder, DATA)
+    training.train(small_config(), folder, DATA)
     return folder
 
 
@@ -56,14 +56,14 @@ def test_learning_rate_is_torch_s_cosine() -> None:
 
 @pytest.mark.parametrize("loss", ["ce", "ce+cam", "cc"])
 def test_weights_are_those_of_a_bare_loop(folder: RunFolder, loss: str) -> None:
-    experiment = small_experiment(loss=loss, epochs=2)
+    experiment = small_config(loss=loss, epochs=2)
     training.train(experiment, folder, DATA)
 
     torch.manual_seed(experiment.seed)
     model = build_model("convnet", 10, 1, 8, 16, attention=loss != "ce")
     model.set_pixel_statistics(*statistics(DATA.train))
     model.train().to(memory_format=torch.channels_last)
-    criterion = make_loss(experiment.loss_name)
+    criterion = make_loss(experiment.loss)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, fused=True
     )
@@ -122,7 +122,7 @@ def test_progress_tells_terms_accuracy_speed_and_time_left(
 ) -> None:
     monkeypatch.setattr(training, "LOOK_SECONDS", 0)
     listener = Listener()
-    training.train(small_experiment(epochs=2), folder, DATA, watcher=listener)
+    training.train(small_config(epochs=2), folder, DATA, watcher=listener)
     pattern = r"total \S+ ce \S+ intra \S+ inter \S+ ratio \S+  "
     pattern += r"train \d+\.\d\d %  \d+ images/s  .* left"
     assert len(listener.states) == 8
@@ -169,7 +169,7 @@ def test_record_names_the_images_it_was_made_with(whole: RunFolder) -> None:
 def test_max_steps_ends_within_an_epoch_and_takes_the_learning_rate_along(
     folder: RunFolder,
 ) -> None:
-    record = training.train(small_experiment(max_steps=6, epochs=300), folder, DATA)
+    record = training.train(small_config(max_steps=6, epochs=300), folder, DATA)
     lines = folder.read_metrics()
     assert record.steps == 6
     assert [line["step"] for line in lines] == [4, 6]
@@ -179,13 +179,13 @@ def test_max_steps_ends_within_an_epoch_and_takes_the_learning_rate_along(
 
 
 def test_epochs_between_evaluations(folder: RunFolder) -> None:
-    training.train(small_experiment(epochs=4, evaluate_every=3), folder, DATA)
+    training.train(small_config(epochs=4, evaluate_every=3), folder, DATA)
     evaluated = [line["evaluation"] is not None for line in folder.read_metrics()]
     assert evaluated == [False, False, True, True]
 
 
 def test_validation_holds_training_images_out(folder: RunFolder) -> None:
-    experiment = small_experiment(validation=0.2, epochs=1)
+    experiment = small_config(validation=0.2, epochs=1)
     data = training.load_data(experiment)
     assert (len(data.train), len(data.test)) == (100, 30)  # 3 of 13 of each digit
     record = training.train(experiment, folder, data)
@@ -198,7 +198,7 @@ def test_validation_holds_training_images_out(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize("loss", ["a-softmax", "mc", "center"])
 def test_state_and_draws_of_a_loss_survive_a_resume(tmp_path: Path, loss: str) -> None:
-    experiment = small_experiment(loss=loss, sampler="m-per-class", samples_per_class=4)
+    experiment = small_config(loss=loss, sampler="m-per-class", samples_per_class=4)
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     training.train(experiment, whole, DATA)
     with pytest.raises(Interrupted):
@@ -214,9 +214,9 @@ def test_resumed_run_ends_in_the_same_weights(
     folder: RunFolder, whole: RunFolder, epochs: int
 ) -> None:
     with pytest.raises(Interrupted):
-        training.train(small_experiment(), folder, DATA, watcher=Listener(interrupt_after=epochs))
+        training.train(small_config(), folder, DATA, watcher=Listener(interrupt_after=epochs))
     assert not folder.finished
-    record = training.train(small_experiment(), folder, DATA, resume=True)
+    record = training.train(small_config(), folder, DATA, resume=True)
     assert weights(folder) == weights(whole)
     assert record.evaluation == whole.read_record().evaluation
     assert [line["epoch"] for line in folder.read_metrics()] == [1, 2, 3]
@@ -225,14 +225,14 @@ def test_resumed_run_ends_in_the_same_weights(
 def _train_until_killed(path: Path, experiment: dict[str, Any], started: Any) -> None:
     torch.set_num_threads(1)
     started.set()
-    training.train(small_experiment(**experiment), RunFolder(path), DATA, resume=True)
+    training.train(small_config(**experiment), RunFolder(path), DATA, resume=True)
 
 
 def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
     fields = {"epochs": 24}
     undisturbed, killed = RunFolder(tmp_path / "undisturbed"), RunFolder(tmp_path / "killed")
     begun = time.perf_counter()
-    training.train(small_experiment(**fields), undisturbed, DATA)
+    training.train(small_config(**fields), undisturbed, DATA)
     length = time.perf_counter() - begun
 
     chance = random.Random(5)
@@ -252,7 +252,7 @@ def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
         process.join()
         assert not killed.finished, "the run ended before ten kills; give it more epochs"
         kills += 1
-    training.train(small_experiment(**fields), killed, DATA, resume=True)
+    training.train(small_config(**fields), killed, DATA, resume=True)
     assert weights(killed) == weights(undisturbed)
     assert [line["epoch"] for line in killed.read_metrics()] == list(range(1, 25))
 
@@ -262,7 +262,7 @@ def test_damaged_checkpoint_falls_back_and_says_so(
     folder: RunFolder, whole: RunFolder, damage: str
 ) -> None:
     with pytest.raises(Interrupted):
-        training.train(small_experiment(), folder, DATA, watcher=Listener(interrupt_after=2))
+        training.train(small_config(), folder, DATA, watcher=Listener(interrupt_after=2))
     newest = folder.checkpoints / "epoch-0002.safetensors"
     content = bytearray(newest.read_bytes())
     if damage == "flip":
@@ -270,7 +270,7 @@ def test_damaged_checkpoint_falls_back_and_says_so(
     newest.write_bytes({"flip": content, "cut": content[:-1000], "empty": b""}[damage])
 
     listener = Listener()
-    record = training.train(small_experiment(), folder, DATA, resume=True, watcher=listener)
+    record = training.train(small_config(), folder, DATA, resume=True, watcher=listener)
     assert weights(folder) == weights(whole)
     assert "epoch-0002.safetensors is damaged" in listener.warnings[0]
     assert "falling back to epoch-0001.safetensors" in listener.warnings[0]
@@ -281,11 +281,11 @@ def test_without_a_readable_checkpoint_the_run_begins_again(
     folder: RunFolder, whole: RunFolder
 ) -> None:
     with pytest.raises(Interrupted):
-        training.train(small_experiment(), folder, DATA, watcher=Listener(interrupt_after=1))
+        training.train(small_config(), folder, DATA, watcher=Listener(interrupt_after=1))
     for checkpoint in folder.checkpoints.iterdir():
         checkpoint.write_bytes(b"not a checkpoint")
     listener = Listener()
-    training.train(small_experiment(), folder, DATA, resume=True, watcher=listener)
+    training.train(small_config(), folder, DATA, resume=True, watcher=listener)
     assert weights(folder) == weights(whole)
     assert "the run begins anew" in listener.warnings[-1]
 
@@ -297,13 +297,13 @@ def test_finished_run_is_not_overwritten_unasked(whole: RunFolder) -> None:
     before = content(whole.path)
     for resume in (False, True):
         with pytest.raises(InputError, match="finished run; use --overwrite"):
-            training.train(small_experiment(), whole, DATA, resume=resume)
+            training.train(small_config(), whole, DATA, resume=resume)
     assert content(whole.path) == before
 
 
 def test_overwrite_trains_again(folder: RunFolder) -> None:
-    training.train(small_experiment(epochs=2), folder, DATA)
-    record = training.train(small_experiment(epochs=1, loss="ce"), folder, DATA, overwrite=True)
+    training.train(small_config(epochs=2), folder, DATA)
+    record = training.train(small_config(epochs=1, loss="ce"), folder, DATA, overwrite=True)
     assert record.method == "ce"
     assert len(folder.read_metrics()) == 1
     assert [path.name for path in folder.checkpoints.iterdir()] == ["epoch-0001.safetensors"]
@@ -312,31 +312,31 @@ def test_overwrite_trains_again(folder: RunFolder) -> None:
 def test_overwrite_that_was_killed_leaves_no_state_to_the_next_run(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training.train(small_experiment(), folder, DATA)
+    training.train(small_config(), folder, DATA)
 
     def killed(*_: Any) -> None:
         raise Interrupted
 
     monkeypatch.setattr("ccloss.training.records.shutil.rmtree", killed)
     with pytest.raises(Interrupted):
-        training.train(small_experiment(seed=1), folder, DATA, overwrite=True)
+        training.train(small_config(seed=1), folder, DATA, overwrite=True)
     monkeypatch.undo()
     with pytest.raises(InputError, match="unfinished run"):
-        training.train(small_experiment(seed=1), folder, DATA)
+        training.train(small_config(seed=1), folder, DATA)
 
 
 def test_overwrite_keeps_the_run_when_the_new_one_cannot_begin(whole: RunFolder) -> None:
     before = content(whole.path)
     with pytest.raises(InputError, match="backbone must be"):
-        training.train(small_experiment(backbone="nothing"), whole, DATA, overwrite=True)
+        training.train(small_config(backbone="nothing"), whole, DATA, overwrite=True)
     assert content(whole.path) == before
 
 
 def test_overwrite_spares_files_of_others(folder: RunFolder) -> None:
-    training.train(small_experiment(epochs=1), folder, DATA)
+    training.train(small_config(epochs=1), folder, DATA)
     (folder.path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match=r"thesis\.tex besides a run"):
-        training.train(small_experiment(epochs=1), folder, DATA, overwrite=True)
+        training.train(small_config(epochs=1), folder, DATA, overwrite=True)
     assert folder.finished
 
 
@@ -344,16 +344,16 @@ def test_folder_of_other_files_is_refused(folder: RunFolder) -> None:
     folder.path.mkdir()
     (folder.path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not of a run"):
-        training.train(small_experiment(), folder, DATA)
+        training.train(small_config(), folder, DATA)
     assert content(folder.path) == {"notes.txt": b"mine"}
 
 
 def test_unfinished_run_wants_to_be_told(folder: RunFolder) -> None:
     with pytest.raises(Interrupted):
-        training.train(small_experiment(), folder, DATA, watcher=Listener(interrupt_after=1))
+        training.train(small_config(), folder, DATA, watcher=Listener(interrupt_after=1))
     with pytest.raises(InputError, match="unfinished run; use --resume"):
-        training.train(small_experiment(), folder, DATA)
-    changed = small_experiment(epochs=5, learning_rate=0.2)
+        training.train(small_config(), folder, DATA)
+    changed = small_config(epochs=5, learning_rate=0.2)
     with pytest.raises(InputError, match=r"epochs: 3 before, 5 now.*learning_rate: 0\.1 before"):
         training.train(changed, folder, DATA, resume=True)
 
@@ -362,7 +362,7 @@ def test_unfinished_run_wants_to_be_told(folder: RunFolder) -> None:
 
 
 def test_loss_that_is_not_finite_stops_the_run(folder: RunFolder) -> None:
-    experiment = small_experiment(learning_rate=1e12, final_learning_rate=1e12)
+    experiment = small_config(learning_rate=1e12, final_learning_rate=1e12)
     with pytest.raises(
         DivergenceError, match=r"not finite at step \d+ \(epoch \d\): total"
     ) as told:
@@ -383,13 +383,13 @@ def test_divergence_names_the_first_bad_step(
 
     monkeypatch.setattr("ccloss.losses.cross_entropy.CrossEntropyLoss.terms", broken)
     with pytest.raises(DivergenceError, match=r"step 6 \(epoch 2\): total nan ce nan"):
-        training.train(small_experiment(loss="ce"), folder, DATA)
+        training.train(small_config(loss="ce"), folder, DATA)
     assert [path.name for path in folder.checkpoints.iterdir()] == ["epoch-0001.safetensors"]
 
 
 def test_collapse_of_attention_is_told(folder: RunFolder) -> None:
     listener = Listener()
-    experiment = small_experiment(epochs=2, loss_options={"eps": 1e9})
+    experiment = small_config(epochs=2, loss_options={"eps": 1e9})
     record = training.train(experiment, folder, DATA, watcher=listener)
     assert "attention has collapsed" in listener.warnings[0]
     assert record.warnings == listener.warnings
@@ -398,65 +398,35 @@ def test_collapse_of_attention_is_told(folder: RunFolder) -> None:
 def test_bf16_trains_and_warns_where_it_is_slow(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_has_bf16", lambda device: False)
-    experiment = small_experiment(precision="bf16", epochs=1, max_steps=2)
+    monkeypatch.setattr(training, "has_bf16", lambda device: False)
+    experiment = small_config(precision="bf16", epochs=1, max_steps=2)
     record = training.train(experiment, folder, DATA)
     assert any("no bf16 instructions" in warning for warning in record.warnings)
     assert all(torch.isfinite(value).all() for value in load_file(folder.model).values())
 
 
-@pytest.mark.parametrize(("made_for_it", "precision"), [(True, "bf16"), (False, "fp32")])
-def test_precision_left_open_is_the_device_s(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, made_for_it: bool, precision: str
-) -> None:
-    monkeypatch.setattr(training, "_has_bf16", lambda device: made_for_it)
-    record = training.train(open_experiment(), folder, DATA)
-    assert record.experiment["precision"] == precision
-    assert training.settle_precision(Experiment(data="digits")).precision == "fp32"
-    assert training.settle_precision(Experiment(precision="bf16")).precision == "bf16"
-
-
-@pytest.mark.parametrize("made_for_it", [True, False])
-def test_a_run_goes_on_in_its_precision_on_another_device(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, made_for_it: bool
-) -> None:
-    monkeypatch.setattr(training, "_has_bf16", lambda device: made_for_it)
-    with pytest.raises(Interrupted):
-        training.train(open_experiment(), folder, DATA, watcher=Listener(interrupt_after=1))
-    monkeypatch.setattr(training, "_has_bf16", lambda device: not made_for_it)
-    record = training.train(open_experiment(), folder, DATA, resume=True)
-    assert record.experiment["precision"] == ("bf16" if made_for_it else "fp32")
-
-
-def open_experiment() -> Experiment:
-    """One that leaves its precision to the device, which digits do not."""
-    fields = {"data": "folder:of-digits", "backbone": "convnet", "image_size": 8}
-    return small_experiment(**fields, epochs=2, max_steps=6)
-
-
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo to ask")
 def test_bf16_of_the_processor_is_what_the_kernel_says() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
-    assert training._has_bf16(torch.device("cpu")) == ("avx512_bf16" in flags or "bf16" in flags)
+    assert devices.has_bf16(torch.device("cpu")) == ("avx512_bf16" in flags or "bf16" in flags)
 
 
-def test_loss_without_what_it_needs_is_refused_before_anything_is_written(
-    folder: RunFolder,
-) -> None:
-    with pytest.raises(InputError, match="attention must not be off"):
-        training.train(small_experiment(attention=False), folder, DATA)
+def test_loss_without_attention_is_rejected_before_anything_is_written(folder: RunFolder) -> None:
+    config = dataclasses.replace(small_config(), attention=False)
+    with pytest.raises(InputError, match=r"output\.attention is None"):
+        training.train(config, folder, DATA)
     assert not folder.path.exists()
 
 
 def test_evaluation_on_other_data_is_refused(whole: RunFolder) -> None:
-    other = dataclasses.replace(small_experiment())
+    other = dataclasses.replace(small_config())
     data = training.load_data(other)._replace(classes=("a", "b"))
     with pytest.raises(InputError, match="evaluate on the run's own data"):
         training.evaluate(whole, data)
 
 
 def test_damaged_weights_are_told(folder: RunFolder) -> None:
-    training.train(small_experiment(epochs=1), folder, DATA)
+    training.train(small_config(epochs=1), folder, DATA)
     folder.model.write_bytes(folder.model.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"model\.safetensors cannot be read"):
         training.load_model(folder)
@@ -496,6 +466,7 @@ import sys
 
 import torch
 
+from ccloss.training import devices
 from ccloss.training import loop as training
 
 if sys.argv[1] == "kept":

@@ -1,44 +1,50 @@
-"""One run, completely described: the paper's protocol is the default."""
+"""What a user asks for. The paper's protocol fills what is left open."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from ccloss.errors import InputError
+from ccloss.data.catalog import FOLDER_PREFIX, SOURCES
+from ccloss.errors import InputError, unknown_name
+from ccloss.training.config import (
+    ATTENTION_SUFFIX,
+    STRICT,
+    Activation,
+    Channels,
+    HeadNorm,
+    LossOptions,
+    Momentum,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Pool,
+    PositiveFloat,
+    PositiveInt,
+    Precision,
+    Probability,
+    RunConfig,
+    Sampler,
+    Seed,
+    ValidationFraction,
+    check_consistency,
+    explain,
+    is_vgg16,
+)
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Precision = Literal["fp32", "bf16"]
-Share = Annotated[float, Field(ge=0, le=1)]
-# From left to right, so that what a command line gives as text becomes a number where it can.
-Option = Annotated[
-    int | float | list[float] | str,
-    Field(union_mode="left_to_right"),
-    BeforeValidator(lambda value: _listed(value)),
-]
-
-
-def _listed(value: Any) -> Any:
-    """``1,2,3`` as a list, which is how a command line gives one."""
-    if not (isinstance(value, str) and "," in value):
-        return value
-    try:
-        return [float(number) for number in value.split(",")]
-    except ValueError:
-        raise ValueError("must be numbers where there are commas between") from None
-
-
-ATTENTION = "+cam"
-"""Ends the name of a loss whose network has channel attention that the loss does not ask for."""
-
-BACKBONES = ("vgg16", "resnet18", "convnet")
-"""Names of the backbones that are not timm's: a slip is told before torch is loaded."""
-
-LOSSES_ON_ATTENTION = frozenset({"cc"})
-"""Losses that work on channel attention: their network has it without saying so."""
+DEFAULTS: Mapping[str, Any] = {
+    "backbone": "vgg16",
+    "hidden_features": 512,
+    "pretrained": False,
+    "image_size": 32,
+    "resize": 0,
+    "padding": 4,
+    "flip": 0.5,
+    "epochs": 300,
+    "batch_size": 32,
+}
+"""Values of fields that are left open, for every data set that :data:`PROTOCOLS` does not name."""
 
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     # Sec. 3.2 of the paper. MNIST is resized to 24 px and not flipped.
@@ -52,7 +58,7 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 16,
         "pretrained": True,
     },
-    # Not of the paper: seconds a run, to see the effect. Digits are never flipped.
+    # Not in the paper: a small data set on which a run takes seconds. Digits are never flipped.
     "digits": {
         "backbone": "convnet",
         "image_size": 8,
@@ -60,203 +66,196 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
         "flip": 0.0,
         "hidden_features": 64,
         "epochs": 20,
-        "precision": "fp32",  # their steps are too small to gain by bf16
+        "precision": "fp32",  # the steps are too small to gain from bf16
     },
 }
-"""What a data set asks for where it differs from :data:`DEFAULTS`."""
-
-DECIDED_LATER = ("channels", "precision")
-"""Fields that the data and the device decide where nobody does."""
-
-DEFAULTS: Mapping[str, Any] = {
-    "backbone": "vgg16",
-    "hidden_features": 512,
-    "pretrained": False,
-    "image_size": 32,
-    "resize": 0,
-    "padding": 4,
-    "flip": 0.5,
-    "epochs": 300,
-    "batch_size": 32,
-}
-"""What fields left to the data set are for the others, ``folder:<path>`` among them."""
+"""Values of a data set that differ from :data:`DEFAULTS`."""
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Experiment:
-    """One training run. Fields left at ``None`` follow the data set, as :meth:`resolve` says."""
+    """One training run as a user describes it. :meth:`resolve` fills fields that are ``None``."""
 
     data: str = "cifar100"
-    """digits, mnist, cifar100, cars196, or folder:PATH with one folder a class."""
+    """digits, mnist, cifar100, cars196, or folder:PATH with one folder per class."""
 
     loss: str = "cc"
-    """Name of the loss; +cam behind a name adds channel attention to its network."""
+    """Name of the loss; +cam after a name adds channel attention to its network."""
 
-    loss_options: dict[str, Option] = dataclasses.field(default_factory=dict)
+    loss_options: LossOptions = dataclasses.field(default_factory=dict)
     """Options of the loss itself: --loss.NAME VALUE is the short form."""
 
     backbone: str | None = None
     """vgg16, resnet18, convnet, or timm:NAME."""
 
     attention: bool | None = None
-    """Channel attention in the head; by default where the loss works on it or its name says so."""
+    """Channel attention in the head; default: on if the loss needs it or its name ends in +cam."""
 
-    hidden_features: Positive | None = None
-    """Width of the hidden layer and of attention."""
+    hidden_features: PositiveInt | None = None
+    """Width of the hidden layer and of the attention vector."""
 
-    reduction: Positive = 16
+    reduction: PositiveInt = 16
     """Reduction of the attention module's bottleneck."""
+
+    head_norm: HeadNorm = "batch"
+    """Batch normalisation after the hidden layer, before attention."""
+
+    activation: Activation = "relu"
+    """Activation of the features."""
+
+    final_pool: Pool | None = None
+    """Fifth pooling of VGG16 (the paper: max)."""
 
     pretrained: bool | None = None
     """Start the backbone from ImageNet weights."""
 
-    image_size: Positive | None = None
+    image_size: PositiveInt | None = None
     """Side of the images in pixels."""
 
-    resize: Count | None = None
-    """Short side in pixels that large images are resized to before the crop; 0: image_size."""
+    resize: NonNegativeInt | None = None
+    """Short side in pixels to which large images are resized before the crop; 0: image_size."""
 
-    channels: Literal[1, 3] | None = None
-    """Channels of the images; by default as they come."""
+    channels: Channels | None = None
+    """Channels of the images; default: those of the data set."""
 
-    padding: Count | None = None
+    padding: NonNegativeInt | None = None
     """Zero pixels around an image before its random crop; 0: no crop of small images."""
 
-    flip: Share | None = None
+    flip: Probability | None = None
     """Probability of a horizontal flip."""
 
-    epochs: Positive | None = None
+    epochs: PositiveInt | None = None
     """Passes over the training images."""
 
-    max_steps: Positive | None = None
-    """End after so many steps, the learning rate with them."""
+    max_steps: PositiveInt | None = None
+    """Largest number of steps; the learning rate ends with them."""
 
-    batch_size: Positive | None = None
-    """Images a step, over all processes."""
+    batch_size: PositiveInt | None = None
+    """Images in a step, over all processes."""
 
-    sampler: Literal["shuffle", "m-per-class"] = "shuffle"
+    sampler: Sampler = "shuffle"
     """Batches of any images, or of samples_per_class images of each of some classes."""
 
-    samples_per_class: Positive = 4
+    samples_per_class: PositiveInt = 4
     """Images of each class in a batch of the m-per-class sampler."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    """At the first step."""
+    learning_rate: PositiveFloat = 0.1
+    """Learning rate at the first step."""
 
-    final_learning_rate: Annotated[float, Field(ge=0)] = 1e-5
-    """At the last step (1e-5), reached by half a cosine."""
+    final_learning_rate: NonNegativeFloat = 1e-5
+    """Learning rate at the last step (1e-5), reached by half a cosine."""
 
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD."""
+    momentum: Momentum = 0.9
+    """Momentum of SGD."""
 
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    """Of SGD, on every weight."""
+    weight_decay: NonNegativeFloat = 5e-4
+    """Weight decay of SGD, on every parameter."""
+
+    clip_grad_norm: PositiveFloat | None = None
+    """Largest norm of the gradient; default: no clipping."""
 
     precision: Precision | None = None
-    """Of the network, by default bf16 on a device made for it; losses are always in fp32."""
+    """Precision of the network; default: bf16 on a device with bf16 instructions. Losses are
+    always computed in fp32."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of every random draw. Rounds differ in it alone."""
+    seed: Seed = 0
+    """Seed of every random draw. Rounds differ in it alone."""
 
-    train_limit: Positive | None = None
-    """Train on so many images, the same share of every class."""
+    train_limit: PositiveInt | None = None
+    """Number of training images, the same share of every class; default: all."""
 
-    test_limit: Positive | None = None
-    """Evaluate on so many images, the same share of every class."""
+    test_limit: PositiveInt | None = None
+    """Number of test images, the same share of every class; default: all."""
 
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the training images held out, on which to evaluate instead of the test images."""
+    validation: ValidationFraction = 0.0
+    """Fraction of the training images that is held out and evaluated instead of the test images."""
 
-    evaluate_every: Positive = 1
+    evaluate_every: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Experiment":
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError(
-                f"final_learning_rate must not be above learning_rate ({self.learning_rate}), "
-                f"got {self.final_learning_rate}"
-            )
-        if self.resize and self.image_size and self.resize < self.image_size:
-            raise ValueError(
-                f"resize must not be below image_size ({self.image_size}), got {self.resize}"
-            )
+    def _check_consistency(self) -> "Experiment":
+        check_consistency(self)
         return self
 
-    @property
-    def loss_name(self) -> str:
-        """The loss itself, without what its name says of the network."""
-        return self.loss.removesuffix(ATTENTION)
+    def resolve(self, *, channels: int | None = None, precision: Precision = "fp32") -> RunConfig:
+        """The configuration to run: what is given, then the data set's protocol, then defaults.
 
-    @property
-    def method(self) -> str:
-        """The row of a table: the loss, its network and its options where they are not usual."""
-        usual = self.loss_name in LOSSES_ON_ATTENTION
-        name = self.loss_name
-        if self.resolve().attention and not usual:
-            name += ATTENTION
-        options = [f"{key}={value}" for key, value in sorted(self.loss_options.items())]
-        return " ".join([name, *options])
-
-    def resolve(self) -> "Experiment":
-        """The same run with nothing left open, except limits and :data:`DECIDED_LATER`.
+        Args:
+            channels: channels of the images in a folder; named data sets have known channels.
+            precision: used if neither the experiment nor the protocol gives one.
 
         Raises:
-            InputError: attention is turned off for a loss that works on it.
+            InputError: unknown data set, backbone, loss or loss option; a loss option with an
+                invalid value; fields that contradict each other; ``channels`` is needed and not
+                given.
         """
-        named = self.loss.endswith(ATTENTION)
-        needed = self.loss_name in LOSSES_ON_ATTENTION
-        if self.attention is False and (needed or named):
-            raise InputError(
-                f"attention must not be off for loss {self.loss!r}, which has it by its nature; "
-                "leave it out or choose another loss"
-            )
-        settled = {**DEFAULTS, **PROTOCOLS.get(self.data, {}), "attention": needed or named}
-        return dataclasses.replace(
-            self, **{name: value for name, value in settled.items() if getattr(self, name) is None}
+        protocol = {**DEFAULTS, "precision": precision, **PROTOCOLS.get(self.data, {})}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        fields = {**dict.fromkeys(_OPTIONAL), **protocol, **given}
+        _check_backbone(fields["backbone"])
+        fields["channels"] = self.channels or _channels(self.data, channels)
+        fields["final_pool"] = _final_pool(fields["backbone"], self.final_pool)
+        fields["loss"] = self.loss.removesuffix(ATTENTION_SUFFIX)
+        fields["loss_options"] = _without_defaults(fields["loss"], self.loss_options)
+        fields["attention"] = _attention(self.loss, self.attention)
+        try:
+            return RunConfig(**fields)
+        except ValidationError as error:
+            raise InputError(explain(error)) from None
+
+
+_OPTIONAL = ("max_steps", "clip_grad_norm", "train_limit", "test_limit")
+"""Fields that are ``None`` in a :class:`RunConfig` if nobody sets them."""
+
+
+def _check_backbone(backbone: str) -> None:
+    from ccloss.models.backbones import BACKBONES  # imports torch
+
+    if backbone not in BACKBONES and not backbone.startswith("timm:"):
+        raise unknown_name("backbone", backbone, BACKBONES)
+
+
+def _channels(data: str, channels: int | None) -> int:
+    if data in SOURCES:
+        return SOURCES[data].channels
+    if not data.startswith(FOLDER_PREFIX):
+        raise unknown_name("data", data, SOURCES)
+    if channels is None:
+        raise InputError(f"channels must be given for data {data!r}; use 1 (gray) or 3 (RGB)")
+    return channels
+
+
+def _final_pool(backbone: str, final_pool: Pool | None) -> Pool | None:
+    if is_vgg16(backbone):
+        return final_pool or "max"
+    if final_pool is not None:
+        raise InputError(
+            f"final_pool is an option of backbone vgg16, got {final_pool!r} with backbone "
+            f"{backbone!r}; leave it out"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field by name, fit for JSON."""
-        return dataclasses.asdict(self)
+    return None
 
 
-def as_begun(experiment: Experiment, held: Mapping[str, Any]) -> Experiment:
-    """The experiment, resolved, with what was decided when it was begun.
+def _attention(loss: str, attention: bool | None) -> bool:
+    from ccloss.losses import loss_class  # imports torch
 
-    Args:
-        experiment: as it is asked for now.
-        held: the fields that its folder has.
-
-    Raises:
-        InputError: the folder has what no experiment can have.
-    """
-    settled = experiment.resolve()
-    decided: dict[str, Any] = {
-        name: held.get(name) for name in DECIDED_LATER if getattr(settled, name) is None
-    }
-    try:
-        return dataclasses.replace(settled, **decided)
-    except ValidationError as error:
-        raise InputError(explain(error)) from None
+    name = loss.removesuffix(ATTENTION_SUFFIX)
+    required = name != loss or "attention" in loss_class(name).needs
+    if required and attention is False:
+        raise InputError(
+            f"attention must not be off for loss {loss!r}, which uses it; leave the option out or "
+            "choose another loss"
+        )
+    return required or bool(attention)
 
 
-def explain(error: ValidationError) -> str:
-    """The first thing wrong with an experiment's fields, in one line."""
-    first = error.errors(include_url=False)[0]
-    # Two parts at most: below an option of a loss come the types that were tried.
-    name = ".".join(str(part) for part in first["loc"][:2])
-    message = first["msg"].removeprefix("Value error, ")
-    if not name:
-        return message
-    message = message.removeprefix("Input ").replace("should", "must")
-    return f"{name} {message}, got {first['input']!r}"
+def _without_defaults(loss: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a loss, checked, without those that are given at their default value."""
+    from ccloss.losses import loss_options, make_loss  # imports torch
 
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Fields in which two experiments differ, as ``name: 1 before, 2 now``; empty if none do."""
-    names = [*before, *(name for name in now if name not in before)]
-    differing = [name for name in names if before.get(name) != now.get(name)]
-    return "; ".join(
-        f"{name}: {before.get(name)} before, {now.get(name)} now" for name in differing
-    )
+    if not options:
+        return {}
+    make_loss(loss, options, num_classes=1, features=1)
+    defaults = loss_options(loss)
+    return {name: value for name, value in options.items() if value != defaults[name]}

@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from ccloss.bench.experiment import ATTENTION, Experiment, explain
+from ccloss.bench.experiment import Experiment
 from ccloss.errors import InputError, did_you_mean
+from ccloss.training.config import RunConfig, explain
 
 ROUNDS = 5
 """Of every experiment (sec. 3.2)."""
@@ -31,6 +32,9 @@ SCALE = (
     "precision",
     "learning_rate",
     "final_learning_rate",
+    "clip_grad_norm",
+    "head_norm",
+    "final_pool",
 )
 """Fields in which a re-run may depart from the paper and still be a re-run of its cell."""
 
@@ -165,17 +169,17 @@ class Table:
 
     def match(self, experiment: Fields) -> Match | None:
         """Where the run of an experiment, with its fields resolved, stands in this table."""
-        column = Column(experiment["data"], experiment["backbone"])
+        own = RunConfig.from_dict(experiment)
+        column = Column(own.data, own.backbone)
         for row in self.rows:
-            protocol = _plain(self._experiment(row, column).resolve().to_dict())
-            own = _plain(experiment)
+            protocol = self._experiment(row, column).resolve(channels=own.channels)
             differing = {
                 name
-                for name, value in protocol.items()
-                if name not in _ROUND and own.get(name) != value
+                for name, value in vars(protocol).items()
+                if name not in _ROUND and getattr(own, name) != value
             }
             if differing <= set(SCALE):
-                departures = ((name, experiment[name]) for name in SCALE if name in differing)
+                departures = ((name, getattr(own, name)) for name in SCALE if name in differing)
                 return Match(row, column, tuple(departures))
         return None
 
@@ -205,13 +209,8 @@ class Table:
         return [_usual_column(name, backbone) for name in names]
 
 
-def _plain(experiment: Fields) -> dict[str, Any]:
-    """Without what a loss's name says of attention, which the field of that name says as well."""
-    return {**experiment, "loss": experiment["loss"].removesuffix(ATTENTION)}
-
-
 def _usual_column(data: str, backbone: str | None) -> Column:
-    return Column(data, str(Experiment(data=data, backbone=backbone).resolve().backbone))
+    return Column(data, Experiment(data=data, backbone=backbone).resolve(channels=3).backbone)
 
 
 def select(cells: Sequence[Cell], only: str) -> list[Cell]:

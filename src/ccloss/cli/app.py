@@ -10,7 +10,6 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from ccloss import __version__
-from ccloss.bench.experiment import explain
 from ccloss.cli.compare import compare
 from ccloss.cli.data import list_data, verify
 from ccloss.cli.losses import losses
@@ -19,6 +18,7 @@ from ccloss.cli.report import report
 from ccloss.cli.reproduce import reproduce
 from ccloss.cli.train import evaluate, train
 from ccloss.errors import DivergenceError, InputError
+from ccloss.training.config import explain
 
 app = App(
     name="ccloss",

@@ -37,9 +37,7 @@ def execute(runs: "Sequence[Run]", resources: Resources) -> bool:
     """Executes the runs that are not finished. Returns whether any of them failed."""
     from ccloss.bench.campaign.cost import estimate
     from ccloss.bench.campaign.loop import run
-    from ccloss.bench.campaign.plan import in_one_precision
 
-    runs = in_one_precision(runs)
     with _executor(resources, runs) as executor:
         costs = estimate(runs, resources.data_root)
         console = Console(stderr=True, quiet=not is_main_process())
@@ -61,10 +59,8 @@ def execute(runs: "Sequence[Run]", resources: Resources) -> bool:
 def print_costs(runs: "Sequence[Run]", resources: Resources) -> None:
     """Prints the runs of each cell, how many are finished, and the work that is left."""
     from ccloss.bench.campaign.cost import estimate
-    from ccloss.bench.campaign.plan import in_one_precision
     from ccloss.training.loop import duration
 
-    runs = in_one_precision(runs)
     costs = estimate(runs, resources.data_root)
     cells: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
@@ -117,7 +113,7 @@ def _fastest_rounds_per_device(left: "Sequence[Run]", most: int, resources: Reso
         return 1
     from ccloss.bench.campaign.side_by_side import quickest, rates
 
-    found = rates(left[0].experiment, most, resources.data_root)
+    found = rates(left[0].config, most, resources.data_root)
     best = quickest(found)
     measured = ", ".join(f"{runs}: {rate:.3g} steps/s" for runs, rate in found.items())
     print(f"rounds per device: {best} ({measured})", file=sys.stderr)

@@ -7,13 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ccloss.bench.experiment import ATTENTION, Experiment
+from ccloss.bench.experiment import Experiment
 from ccloss.cli.campaign import execute, print_costs, require_consistent
 from ccloss.cli.console import is_main_process
 from ccloss.cli.parameters import ExperimentFields, Resources
 from ccloss.cli.report import write_report
-from ccloss.cli.validate import require_valid
 from ccloss.errors import InputError, did_you_mean
+from ccloss.training.config import ATTENTION_SUFFIX
 from ccloss.training.records import Record
 
 TERMINAL_COLUMNS = ("method", "accuracy", "rounds", "feature ratio", "attention ratio", "time")
@@ -46,9 +46,7 @@ def compare(
 
     require_consistent(resources)
     experiments = _experiments(experiment, losses)
-    runs = plan(experiments, rounds, out)
-    for each in experiments:
-        require_valid(each)
+    runs = plan(experiments, rounds, out, resources.data_root)
     if dry_run:
         print_costs(runs, resources)
         return 0
@@ -78,7 +76,7 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"losses names {name!r} twice; give every loss once")
-    known = {name: loss_options(name.removesuffix(ATTENTION)) for name in names}
+    known = {name: loss_options(name.removesuffix(ATTENTION_SUFFIX)) for name in names}
     given = experiment.loss_options
     for option in given:
         if not any(option in options for options in known.values()):

@@ -192,7 +192,7 @@ class CampaignScreen:
 def _state(run: "Run") -> tuple[str, str, str]:
     """Epoch, loss and accuracy of the last line a run has written."""
     lines = run.folder.read_metrics()
-    epochs = run.experiment.resolve().epochs
+    epochs = run.config.epochs
     if not lines:
         return f"0/{epochs}", "", ""
     evaluations = [line["evaluation"]["accuracy"] for line in lines if line["evaluation"]]

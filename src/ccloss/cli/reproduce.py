@@ -8,15 +8,14 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from ccloss.bench.experiment import Precision
 from ccloss.bench.paper import ROUNDS, TABLES, select
 from ccloss.bench.paper import Table as PaperTable
 from ccloss.cli.campaign import execute, print_costs, require_consistent
 from ccloss.cli.console import is_main_process
 from ccloss.cli.parameters import Resources
 from ccloss.cli.report import write_report
-from ccloss.cli.validate import require_valid
 from ccloss.errors import InputError, did_you_mean
+from ccloss.training.config import Precision
 from ccloss.training.records import Record, find_runs
 
 
@@ -92,9 +91,7 @@ def reproduce(
         cell for table in selected for cell in table.cells(data=data, backbone=backbone, **fields)
     ]
     experiments = [cell.experiment for cell in select(cells, only)]
-    runs = plan(experiments, rounds, out)
-    for each in experiments:
-        require_valid(each)
+    runs = plan(experiments, rounds, out, resources.data_root)
     if dry_run:
         print_costs(runs, resources)
         return 0

@@ -9,7 +9,7 @@ from rich.table import Table
 from ccloss.bench.experiment import Experiment
 from ccloss.cli.console import is_main_process, progress_reporter
 from ccloss.cli.parameters import DataRoot, ExperimentFields
-from ccloss.cli.validate import require_valid
+from ccloss.training.config import RunConfig
 from ccloss.training.records import RunFolder
 
 
@@ -32,16 +32,16 @@ def train(
         overwrite: Delete the run in the folder and train again.
         workers: Processes that decode large images. By default as many as the cores allow.
     """
-    experiment.resolve()
-    require_valid(experiment)
-
+    from ccloss.bench.campaign.plan import resolve_for
     from ccloss.training import loop
 
+    folder = RunFolder(out)
+    config = resolve_for(experiment, folder, data_root)
     reporter = progress_reporter()
-    dataset = loop.load_data(experiment, data_root, reporter)
+    dataset = loop.load_data(config, data_root, reporter)
     record = loop.train(
-        experiment,
-        RunFolder(out),
+        config,
+        folder,
         dataset,
         resume=resume,
         overwrite=overwrite,
@@ -67,7 +67,7 @@ def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = 
     from ccloss.training import loop
 
     reporter = progress_reporter()
-    dataset = loop.load_data(Experiment(**record.experiment), data_root, reporter)
+    dataset = loop.load_data(RunConfig.from_dict(record.experiment), data_root, reporter)
     evaluation = loop.evaluate(folder, dataset, workers=workers, watcher=reporter)
     if is_main_process():
         _print_evaluation(record.method, {**evaluation, "split": record.evaluation["split"]})

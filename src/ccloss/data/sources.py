@@ -110,6 +110,19 @@ def load(
     return Dataset(name, train, test, stored.classes, channels)
 
 
+def image_channels(name: str, data_root: Path | None = None) -> int:
+    """Channels of a data set's images: 1 (gray) or 3 (RGB).
+
+    A named data set is not read. A folder has 1 channel if every image is gray.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    return (
+        SOURCES[name].channels if name in SOURCES else _own_channels(name, _read(name, data_root))
+    )
+
+
 def hold_out(images: ImageSet, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     """Splits off a part of every class, in the same proportion: (train, validation).
 

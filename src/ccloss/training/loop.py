@@ -1,7 +1,6 @@
 """The one loop over batches."""
 
 import ctypes
-import dataclasses
 import math
 import platform
 import time
@@ -17,7 +16,6 @@ from accelerate.utils import broadcast, gather_object
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ccloss.bench.experiment import Experiment, as_begun, differences
 from ccloss.data.images import ImageSet, MemoryImages, fingerprint, statistics, untracked
 from ccloss.data.loader import Batch, Loader, eval_loader, train_loader
 from ccloss.data.sources import Dataset, hold_out, load
@@ -26,6 +24,8 @@ from ccloss.losses import loss_class, make_loss
 from ccloss.models import Classifier, build_model
 from ccloss.output import Output
 from ccloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from ccloss.training.config import RunConfig, differences
+from ccloss.training.devices import device_name, has_bf16
 from ccloss.training.metrics import Predictions, balanced, join, measure
 from ccloss.training.records import Record, RunFolder, provenance, write_atomically
 
@@ -85,52 +85,33 @@ class Silent:
 
 
 def load_data(
-    experiment: Experiment, data_root: Path | None = None, watcher: Watcher | None = None
+    config: RunConfig, data_root: Path | None = None, watcher: Watcher | None = None
 ) -> Dataset:
-    """The images of an experiment.
+    """The images of a run.
 
-    Where it holds out a share of the training images, they stand in the place of the test images.
+    If the run holds out a fraction of the training images, they replace the test images.
 
     Raises:
         InputError: the data are not there, or not what they should be.
     """
-    experiment = experiment.resolve()
     dataset = load(
-        experiment.data,
+        config.data,
         data_root=data_root,
-        image_size=_known(experiment.image_size),
-        channels=experiment.channels,
-        resize=experiment.resize or None,
-        train_limit=experiment.train_limit,
-        test_limit=experiment.test_limit,
+        image_size=config.image_size,
+        channels=config.channels,
+        resize=config.resize or None,
+        train_limit=config.train_limit,
+        test_limit=config.test_limit,
         track=(watcher or Silent()).track,
     )
-    if experiment.validation:
-        train_images, held_out = hold_out(dataset.train, experiment.validation)
+    if config.validation:
+        train_images, held_out = hold_out(dataset.train, config.validation)
         dataset = dataset._replace(train=train_images, test=held_out)
     return dataset
 
 
-def settle(experiment: Experiment, dataset: Dataset) -> Experiment:
-    """The experiment with every field known that data and device decide, as a run's folder has it.
-
-    See :func:`settle_precision` for what the device decides.
-    """
-    channels: Any = dataset.channels  # 1 or 3, as the source has checked
-    return dataclasses.replace(settle_precision(experiment), channels=channels)
-
-
-def settle_precision(experiment: Experiment) -> Experiment:
-    """The experiment, resolved, with its precision known: bf16 where the device is made for it."""
-    experiment = experiment.resolve()
-    if experiment.precision is not None:
-        return experiment
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    return dataclasses.replace(experiment, precision="bf16" if _has_bf16(device) else "fp32")
-
-
 def train(
-    experiment: Experiment,
+    config: RunConfig,
     folder: RunFolder,
     dataset: Dataset,
     *,
@@ -145,7 +126,7 @@ def train(
     ends in the same weights, bit for bit, as one that was not.
 
     Args:
-        experiment: what to do.
+        config: what to do.
         folder: where to keep what comes of it.
         dataset: as :func:`load_data` gives it.
         resume: go on after the last checkpoint; begin if there is none.
@@ -158,9 +139,7 @@ def train(
         DivergenceError: the loss has become NaN or infinite. The state after the epoch before is
             kept.
     """
-    if resume and folder.started:
-        experiment = as_begun(experiment, folder.read_experiment())
-    run = _Run(experiment, dataset, workers, watcher or Silent())
+    run = _Run(config, dataset, workers, watcher or Silent())
     return run.train(folder, resume, overwrite)
 
 
@@ -182,10 +161,10 @@ def evaluate(
             f"data {dataset.name} has {len(dataset.classes)} classes, and the run in "
             f"{folder.path} knows {len(record.classes)} or others; evaluate on the run's own data"
         )
-    experiment = Experiment(**record.experiment)
-    accelerator = _accelerator(experiment)
+    config = RunConfig.from_dict(record.experiment)
+    accelerator = _accelerator(config)
     model = accelerator.prepare_model(load_model(folder), evaluation_mode=True)
-    loader = _eval_loader(experiment, dataset, accelerator, workers)
+    loader = _eval_loader(config, dataset, accelerator, workers)
     return measure(_predict(model, loader, watcher or Silent(), "evaluation"))
 
 
@@ -196,7 +175,8 @@ def load_model(folder: RunFolder) -> Classifier:
         InputError: the folder holds no finished run, or its weights cannot be read.
     """
     record = folder.read_record()
-    model = _build_model(Experiment(**record.experiment), len(record.classes), pretrained=False)
+    config = RunConfig.from_dict(record.experiment)
+    model = _build_model(config, len(record.classes), pretrained=False)
     try:
         model.load_state_dict(load_file(folder.model))
     except Exception as error:  # a missing or damaged file, or other weights
@@ -205,13 +185,13 @@ def load_model(folder: RunFolder) -> Classifier:
     return model
 
 
-def seconds_per_step(experiment: Experiment, classes: int) -> float:
+def seconds_per_step(config: RunConfig, classes: int) -> float:
     """Wall time of a training step on this device: the quickest of :func:`step_times`."""
-    return min(step_times(experiment, classes))
+    return min(step_times(config, classes))
 
 
 def step_times(
-    experiment: Experiment,
+    config: RunConfig,
     classes: int,
     seconds: float = PROBED_SECONDS,
     steps: float = PROBED_STEPS,
@@ -222,16 +202,15 @@ def step_times(
     first step, which sets up what the others use, is left out.
 
     Args:
-        experiment: its ``channels`` must be known.
+        config: the run.
         classes: number of classes.
         seconds: to go on for; at least two steps are taken.
         steps: so many at most.
     """
-    experiment = settle_precision(experiment)
-    size, batch = _known(experiment.image_size), _known(experiment.batch_size)
+    size, batch = config.image_size, config.batch_size
     part = min(batch, max(2, PROBED_PIXELS // size**2))
-    device = _accelerator(experiment).device
-    model = _build_model(experiment, classes, pretrained=False).to(device)
+    device = _accelerator(config).device
+    model = _build_model(config, classes, pretrained=False).to(device)
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, fused=True)
     images = torch.rand(part, model.in_channels, size, size, device=device)
@@ -239,7 +218,7 @@ def step_times(
     times: list[float] = []
     while len(times) < 2 or (sum(times) < seconds and len(times) < steps):
         started = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             output = model(images.to(memory_format=torch.channels_last))
         optimizer.zero_grad()
         nn.functional.cross_entropy(output.logits.float(), labels).backward()
@@ -258,34 +237,39 @@ class _Run:
     """The parts of one run, built and found to fit together."""
 
     def __init__(
-        self, experiment: Experiment, dataset: Dataset, workers: int | None, watcher: Watcher
+        self, config: RunConfig, dataset: Dataset, workers: int | None, watcher: Watcher
     ) -> None:
-        self.experiment = experiment = settle(experiment, dataset)
+        if dataset.channels != config.channels:
+            raise InputError(
+                f"data {dataset.name} have {dataset.channels} channels, and the run is configured "
+                f"for {config.channels}; load the data with the run's own configuration"
+            )
+        self.config = config
         self.dataset = dataset
         self.watcher = watcher
         self.warnings: list[str] = []
-        self.accelerator = _accelerator(experiment)
-        torch.manual_seed(experiment.seed)  # for what a loss may draw when it is built
+        self.accelerator = _accelerator(config)
+        torch.manual_seed(config.seed)  # for what a loss may draw when it is built
         self.loss = make_loss(
-            experiment.loss_name,
-            experiment.loss_options,
+            config.loss,
+            config.loss_options,
             num_classes=len(dataset.classes),
-            features=experiment.hidden_features,
+            features=config.hidden_features,
         ).to(self.accelerator.device)
         self.model = self._initial_model()
         self.train_loader = self._train_loader(workers)
-        self.eval_loader = _eval_loader(experiment, dataset, self.accelerator, workers)
+        self.eval_loader = _eval_loader(config, dataset, self.accelerator, workers)
         self.network = self._network()
         self.optimizer = torch.optim.SGD(
             [*self.network.parameters(), *self.loss.parameters()],
-            lr=experiment.learning_rate,
-            momentum=experiment.momentum,
-            weight_decay=experiment.weight_decay,
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
             fused=True,
         )
         batches = len(self.train_loader)
-        steps = _known(experiment.epochs) * batches
-        self.total_steps = min(steps, experiment.max_steps or steps)
+        steps = config.epochs * batches
+        self.total_steps = min(steps, config.max_steps or steps)
         self.epochs = math.ceil(self.total_steps / batches)
 
     # ---- the loop --------------------------------------------------------------------------------
@@ -294,12 +278,12 @@ class _Run:
         with ExitStack() as stack:
             if self.accelerator.is_main_process:
                 # Once before the lock, which leaves a file, and once when no other can step in.
-                _check_folder(folder, self.experiment, resume, overwrite)
+                _check_folder(folder, self.config, resume, overwrite)
                 stack.enter_context(folder.locked())
-                _check_folder(folder, self.experiment, resume, overwrite)
-                _open_folder(folder, self.experiment, overwrite)
+                _check_folder(folder, self.config, resume, overwrite)
+                _open_folder(folder, self.config, overwrite)
             self.accelerator.wait_for_everyone()
-            if self.experiment.precision == "bf16" and not _has_bf16(self.accelerator.device):
+            if self.config.precision == "bf16" and not has_bf16(self.accelerator.device):
                 self._warn("this device has no bf16 instructions: fp32 can be many times faster")
             done = load_checkpoint(folder.checkpoints, self._modules, self.optimizer, self._warn)
             keeper = None
@@ -336,7 +320,7 @@ class _Run:
         self.network.train()
         self.loss.train()
         # Layers that draw at random then draw the same after a resume.
-        torch.manual_seed(_mixed(self.experiment.seed, epoch))
+        torch.manual_seed(_mixed(self.config.seed, epoch))
         steps = min(len(self.train_loader), self.total_steps - step)
         meter = _Meter(self, epoch, step, steps)
         batches = zip(range(step, step + steps), self.train_loader.epoch(epoch), strict=False)
@@ -366,7 +350,7 @@ class _Run:
                 parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
 
     def learning_rate(self, step: int) -> float:
-        first, last = self.experiment.learning_rate, self.experiment.final_learning_rate
+        first, last = self.config.learning_rate, self.config.final_learning_rate
         return learning_rate(step, self.total_steps, first, last)
 
     def _predict(self) -> Predictions:
@@ -378,20 +362,20 @@ class _Run:
 
     def _is_evaluated(self, epoch: int) -> bool:
         last = epoch + 1 == self.epochs
-        return last or (epoch + 1) % self.experiment.evaluate_every == 0
+        return last or (epoch + 1) % self.config.evaluate_every == 0
 
     def _measure(self, predictions: Predictions) -> dict[str, Any]:
-        split = "validation" if self.experiment.validation else "test"
+        split = "validation" if self.config.validation else "test"
         return {"split": split, **measure(predictions)}
 
     def _record(
         self, lines: list[dict[str, Any]], steps: int, evaluation: dict[str, Any]
     ) -> Record:
-        images = steps * _known(self.experiment.batch_size)
+        images = steps * self.config.batch_size
         train_seconds = sum(line["train_seconds"] for line in lines)
         return Record(
-            method=self.experiment.method,
-            experiment=self.experiment.to_dict(),
+            method=self.config.method,
+            experiment=self.config.to_dict(),
             classes=list(self.dataset.classes),
             evaluation=evaluation,
             steps=steps,
@@ -400,7 +384,7 @@ class _Run:
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             warnings=self.warnings,
             provenance={
-                **provenance(_device_name(self.accelerator.device)),
+                **provenance(device_name(self.accelerator.device)),
                 "images": {
                     "train": _fingerprint(self.dataset.train),
                     "test": _fingerprint(self.dataset.test),
@@ -421,10 +405,10 @@ class _Run:
         return {"model": self.model, "loss": self.loss}
 
     def _initial_model(self) -> Classifier:
-        torch.manual_seed(self.experiment.seed)
+        torch.manual_seed(self.config.seed)
         classes = len(self.dataset.classes)
-        model = _build_model(self.experiment, classes, bool(self.experiment.pretrained))
-        if not self.experiment.pretrained:
+        model = _build_model(self.config, classes, self.config.pretrained)
+        if not self.config.pretrained:
             mean, std = statistics(self.dataset.train)
             # A channel that never varies carries nothing; 1 leaves it alone.
             model.set_pixel_statistics(mean, [value or 1.0 for value in std])
@@ -433,7 +417,7 @@ class _Run:
 
     def _check_fit(self, model: Classifier) -> None:
         """Lets the loss look at an output of the network before any work is done."""
-        size = _known(self.experiment.image_size)
+        size = self.config.image_size
         with torch.no_grad():
             output = model.eval()(torch.zeros(1, model.in_channels, size, size))
             self.loss.check(output, torch.zeros(1, dtype=torch.long))
@@ -457,17 +441,17 @@ class _Run:
             )
 
     def _train_loader(self, workers: int | None) -> Loader:
-        experiment = self.experiment
+        config = self.config
         return train_loader(
             self.dataset.train,
-            batch_size=_known(experiment.batch_size),
-            seed=experiment.seed,
+            batch_size=config.batch_size,
+            seed=config.seed,
             device=self.accelerator.device,
-            image_size=_known(experiment.image_size),
-            padding=_known(experiment.padding),
-            flip=_known(experiment.flip),
+            image_size=config.image_size,
+            padding=config.padding,
+            flip=config.flip,
             samples_per_class=(
-                experiment.samples_per_class if experiment.sampler == "m-per-class" else None
+                config.samples_per_class if config.sampler == "m-per-class" else None
             ),
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
@@ -506,11 +490,11 @@ class _Meter:
 
     def look(self) -> None:
         """Reads the terms of the steps since the last look, and refuses to go on with NaN."""
-        values = _known(self.history)[self.looked : self.taken].cpu()
+        values = self._history()[self.looked : self.taken].cpu()
         self._check_finite(values)
         self.looked = self.taken
         terms = dict(zip(self.names, values.mean(0).tolist(), strict=True))
-        images = self.looked * _known(self.run.experiment.batch_size)
+        images = self.looked * self.run.config.batch_size
         share = images / self.run.accelerator.num_processes
         seconds = time.perf_counter() - self.started
         left = self.run.total_steps - self.first_step - self.looked
@@ -521,7 +505,7 @@ class _Meter:
 
     def line(self) -> dict[str, Any]:
         """The epoch in numbers: means over steps and processes."""
-        values = _known(self.history)[: self.taken]
+        values = self._history()[: self.taken]
         self._check_finite(values[self.looked :].cpu())
         seconds = time.perf_counter() - self.started
         run = self.run
@@ -529,7 +513,7 @@ class _Meter:
         correct = run.accelerator.reduce(self.correct, "sum").item()
         self._warn_of_collapse(values)
         step = self.first_step + self.taken
-        images = self.taken * _known(run.experiment.batch_size)
+        images = self.taken * run.config.batch_size
         return {
             "epoch": self.epoch + 1,
             "step": step,
@@ -539,6 +523,10 @@ class _Meter:
             "train_seconds": seconds,
             "images_per_second": images / seconds,
         }
+
+    def _history(self) -> Tensor:
+        assert self.history is not None, "no step has been taken"
+        return self.history
 
     def _check_finite(self, values: Tensor) -> None:
         """Refuses the first of the last steps' terms that is NaN or infinite."""
@@ -598,7 +586,7 @@ class _Keeper:
 # ---- the folder --------------------------------------------------------------------------------
 
 
-def _check_folder(folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool) -> None:
+def _check_folder(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
     """Refuses a folder that this run may not write to."""
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other; give one of them")
@@ -618,7 +606,7 @@ def _check_folder(folder: RunFolder, experiment: Experiment, resume: bool, overw
             f"{folder.path} holds an unfinished run; use --resume to go on, --overwrite to begin "
             "again, or another --out"
         )
-    changed = differences(folder.read_experiment(), experiment.to_dict())
+    changed = differences(folder.read_config().to_dict(), config.to_dict())
     if changed:
         raise InputError(
             f"{folder.path} holds a run of another experiment ({changed}); resume it as it was, "
@@ -626,11 +614,11 @@ def _check_folder(folder: RunFolder, experiment: Experiment, resume: bool, overw
         )
 
 
-def _open_folder(folder: RunFolder, experiment: Experiment, overwrite: bool) -> None:
+def _open_folder(folder: RunFolder, config: RunConfig, overwrite: bool) -> None:
     if overwrite:
         folder.clear()
     if not folder.started:
-        folder.write_experiment(experiment.to_dict())
+        folder.write_config(config)
 
 
 def _sample(predictions: Predictions, images: ImageSet) -> dict[str, Tensor]:
@@ -670,39 +658,39 @@ def _fingerprint(images: ImageSet) -> str | None:
 # ---- the parts of a run and of an evaluation -----------------------------------------------------
 
 
-def _accelerator(experiment: Experiment) -> Accelerator:
+def _accelerator(config: RunConfig) -> Accelerator:
     # Accelerate keeps one precision a process; a process may well train in one after the other.
     AcceleratorState._reset_state()
     _keep_freed_memory()
     return Accelerator(
-        mixed_precision="bf16" if experiment.precision == "bf16" else "no",
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
         # Said outright, for it joins processes that a launcher has started on CPUs only then.
         cpu=not torch.accelerator.is_available(),
     )
 
 
-def _build_model(experiment: Experiment, classes: int, pretrained: bool) -> Classifier:
+def _build_model(config: RunConfig, classes: int, pretrained: bool) -> Classifier:
     return build_model(
-        _known(experiment.backbone),
+        config.backbone,
         num_classes=classes,
-        in_channels=_known(experiment.channels),
-        image_size=_known(experiment.image_size),
-        hidden_features=_known(experiment.hidden_features),
-        attention=bool(experiment.attention),
+        in_channels=config.channels,
+        image_size=config.image_size,
+        hidden_features=config.hidden_features,
+        attention=config.attention,
         pretrained=pretrained,
-        reduction=experiment.reduction,
-        unit_classifier=loss_class(experiment.loss_name).unit_classifier,
+        reduction=config.reduction,
+        unit_classifier=loss_class(config.loss).unit_classifier,
     )
 
 
 def _eval_loader(
-    experiment: Experiment, dataset: Dataset, accelerator: Accelerator, workers: int | None
+    config: RunConfig, dataset: Dataset, accelerator: Accelerator, workers: int | None
 ) -> Loader:
     return eval_loader(
         dataset.test,
         batch_size=EVALUATION_BATCH,
         device=accelerator.device,
-        image_size=_known(experiment.image_size),
+        image_size=config.image_size,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         workers=workers,
@@ -747,33 +735,9 @@ def _keep_freed_memory() -> None:
         libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _has_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16, and not only an emulation of them."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    # On ARM alone oneDNN asks for the instructions themselves.
-    on_arm = platform.machine() in ("aarch64", "arm64")
-    made_for_it = torch.ops.mkldnn._is_mkldnn_bf16_supported() and (
-        on_arm or torch.cpu._is_avx512_bf16_supported()
-    )
-    return bool(made_for_it)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def _mixed(seed: int, epoch: int) -> int:
     """One seed out of two, different for every pair that occurs."""
     return seed * 1_000_003 + epoch + 1
-
-
-def _known(value: T | None) -> T:
-    """A field of a resolved experiment."""
-    assert value is not None
-    return value
 
 
 # ---- in words ------------------------------------------------------------------------------------

@@ -22,12 +22,13 @@ import subprocess
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ccloss.errors import BusyError, InputError
+from ccloss.training.config import RunConfig
 
 if TYPE_CHECKING:  # it takes a tenth of a second, and the command starts with this room
     import numpy as np
@@ -205,10 +206,10 @@ class RunFolder:
         finally:
             lock.release()
 
-    def read_experiment(self) -> dict[str, Any]:
-        """The fields of the experiment as they were written."""
+    def read_config(self) -> RunConfig:
+        """The configuration of the run, also one that an older version wrote."""
         fields = _read_json(self.experiment, "a run folder (made by `ccloss train`)")
-        return dict(fields)
+        return _config(self.experiment, fields)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """One mapping an epoch, in order; a last line cut short by a kill is left out."""
@@ -227,11 +228,13 @@ class RunFolder:
         """The record of a finished run."""
         content = _read_json(self.record, "a finished run (its record is written last)")
         try:
-            return Record(**content)
+            record = Record(**content)
         except TypeError as error:
             raise InputError(
                 f"{self.record} is not a record of this version ({error}); train the run again"
             ) from None
+        config = _config(self.record, record.experiment)
+        return replace(record, experiment=config.to_dict())
 
     def read_failure(self) -> dict[str, Any]:
         """Why the run could not be finished: ``error``, ``traceback``, ``provenance``."""
@@ -250,9 +253,9 @@ class RunFolder:
                 f"{self.test_sample} cannot be read ({error}); train the run again"
             ) from None
 
-    def write_experiment(self, fields: Mapping[str, Any]) -> None:
-        """Says what the run is to do."""
-        write_atomically(self.experiment, _to_json(fields))
+    def write_config(self, config: RunConfig) -> None:
+        """Writes the configuration, which marks the run as started."""
+        write_atomically(self.experiment, _to_json(config.to_dict()))
 
     def write_record(self, record: Record) -> None:
         """Ends the run."""
@@ -366,6 +369,16 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def _config(path: Path, fields: Any) -> RunConfig:
+    """Reads a configuration, and names its file in errors."""
+    if not isinstance(fields, dict):
+        raise InputError(f"{path} is damaged (it holds no fields); train the run again")
+    try:
+        return RunConfig.from_dict(fields)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; train the run again") from None
 
 
 def _to_json(content: Mapping[str, Any]) -> bytes:

@@ -18,9 +18,7 @@ from runs import Interrupted, Listener, small_data
 
 @pytest.fixture(autouse=True)
 def _half_a_second_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "ccloss.bench.campaign.cost.seconds_per_step", lambda experiment, classes: 0.5
-    )
+    monkeypatch.setattr("ccloss.bench.campaign.cost.seconds_per_step", lambda config, classes: 0.5)
 
 
 def test_steps_of_the_paper(tmp_path: Path) -> None:
@@ -37,7 +35,7 @@ def test_steps_of_the_paper(tmp_path: Path) -> None:
         (cost,) = estimate(plan([cells[name]], 1, tmp_path))
         assert (cost.steps, cost.steps_left) == (expected, expected), name
         # Half a second a step, and a third of the work for each test image of 300 evaluations.
-        batch = cells[name].resolve().batch_size or 0
+        batch = cells[name].resolve().batch_size
         images = {"mnist": 10_000, "cifar100": 10_000, "cars196": 8_041}
         evaluations = 300 * images[cells[name].data] / batch / 3
         assert cost.seconds == pytest.approx(0.5 * (expected + evaluations))
@@ -53,7 +51,7 @@ def test_limits_shorten_a_run(tmp_path: Path) -> None:
 
 def test_counts_are_those_of_the_data() -> None:
     for fields in ({}, {"validation": 0.2}, {"train_limit": None, "test_limit": None}):
-        experiment = dataclasses.replace(small_plan(Path("x"))[0].experiment, **fields)
+        experiment = dataclasses.replace(small_plan(Path("x"))[0].config, **fields)
         dataset = small_data(loss="ce", **fields)
         counts = count_images(experiment)
         assert counts.train == pytest.approx(len(dataset.train), abs=10)  # a share of every class
@@ -66,7 +64,7 @@ def test_what_is_done_is_not_counted_again(tmp_path: Path) -> None:
     runs = small_plan(tmp_path)
     loop.run(runs[:1], Here(), observer=Log())
     with pytest.raises(Interrupted):
-        train(runs[1].experiment, runs[1].folder, small_data(), watcher=Listener(interrupt_after=2))
+        train(runs[1].config, runs[1].folder, small_data(), watcher=Listener(interrupt_after=2))
     costs = estimate(runs)
     assert [cost.steps_left for cost in costs] == [0, 12 - 8, 12, 12]
     # The finished run tells the time of a step, and it is the same for another loss.
@@ -79,5 +77,5 @@ def test_what_is_done_is_not_counted_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_step_can_be_timed(precision: str) -> None:
-    experiment = Experiment(data="digits", channels=1, precision=precision)
-    assert 0 < seconds_per_step(experiment, 10) < 60
+    config = Experiment(data="digits", precision=precision).resolve()
+    assert 0 < seconds_per_step(config, 10) < 60

@@ -10,7 +10,7 @@ from ccloss.bench.campaign import side_by_side
 from ccloss.bench.campaign.side_by_side import quickest, rates
 from ccloss.cli import main
 from ccloss.training.records import find_runs
-from runs import small_experiment
+from runs import small_config
 
 SMALL = ["--data", "digits", "--train-limit", "130", "--test-limit", "50", "--epochs", "1"]
 
@@ -46,14 +46,14 @@ def test_measures_processes_that_work_at_once(monkeypatch):
     """The second process waits until the first is there; both then do steps."""
     monkeypatch.setattr(side_by_side, "MEASURED_SECONDS", 0.01)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    found = rates(small_experiment(loss="ce"), most=2)
+    found = rates(small_config(loss="ce"), most=2)
     assert list(found) == [1, 2]
     assert all(rate > 0 for rate in found.values())
 
 
 def test_a_process_that_never_comes_is_not_waited_for_for_ever(monkeypatch, tmp_path):
     monkeypatch.setattr(side_by_side, "_MEETING_SECONDS", 0.05)
-    probe = side_by_side._Probe(small_experiment(loss="ce"), 10, tmp_path, others=2)
+    probe = side_by_side._Probe(small_config(loss="ce"), 10, tmp_path, others=2)
     with pytest.raises(TimeoutError, match="2 processes did not start"):
         side_by_side._rate(probe)
 

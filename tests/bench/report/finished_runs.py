@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from ccloss.bench.experiment import Experiment
 from ccloss.training.records import Record, RunFolder
 
 
@@ -15,16 +16,9 @@ def make_record(
     """A record; ``changes`` go to the experiment, or to the evaluation where it has the name."""
     names = changes.pop("classes", [str(label) for label in range(10)])
     experiment = {
-        "data": "digits",
-        "backbone": "convnet",
+        **Experiment(data="digits", epochs=3, image_size=24).resolve().to_dict(),
         "loss": method.split("+")[0],
-        "loss_options": {},
         "attention": method != "ce",
-        "epochs": 3,
-        "batch_size": 32,
-        "learning_rate": 0.1,
-        "hidden_features": 64,
-        "image_size": 24,
         "seed": seed,
     }
     evaluation = {

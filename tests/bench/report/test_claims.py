@@ -42,7 +42,7 @@ def rounds(record: Callable[..., Record]) -> Rounds:
         each: dict[str, Sequence[Any]] | None = None,
         **fields: Any,
     ) -> list[Record]:
-        experiment = Experiment(**{**PROTOCOL, **fields}).resolve()
+        experiment = Experiment(**{**PROTOCOL, **fields}).resolve(channels=1)
         changes = experiment.to_dict()
         del changes["seed"]
         metrics = each or {}

@@ -156,11 +156,11 @@ def test_names_are_not_read_as_markup(run, read, name):
 def test_an_error_is_told_and_not_read_as_markup(run, read, tmp_path):
     failed = RunFolder(tmp_path / "runs" / "<b>failed")
     failed.path.mkdir(parents=True)
-    failed.write_experiment({"data": "digits", "loss": "<i>cc", "seed": 0})
+    failed.experiment.write_text(json.dumps({"data": "digits", "loss": "<i>cc", "seed": 0}))
     failed.write_failure(ValueError("</script><script>alert(1)</script>"))
     begun = RunFolder(tmp_path / "runs" / "begun")
     begun.path.mkdir()
-    begun.write_experiment({"data": "digits", "loss": "ce", "seed": 1})
+    begun.experiment.write_text(json.dumps({"data": "digits", "loss": "ce", "seed": 1}))
     shown = read(run("cc", 1, **FEW), failed, begun)
     assert "1 run failed, as listed at the end. 1 run is unfinished, as" in shown.text
     assert "</script><script>alert(1)</script>" in shown.text

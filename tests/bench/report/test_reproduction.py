@@ -38,7 +38,7 @@ def rounds(record: Callable[..., Record]) -> Rounds:
         evaluation: dict[str, Any] | None = None,
         **fields: Any,
     ) -> list[Record]:
-        experiment = Experiment(**{**PROTOCOL, **fields}).resolve()
+        experiment = Experiment(**{**PROTOCOL, **fields}).resolve(channels=1)
         changes = {**experiment.to_dict(), **(evaluation or {})}
         del changes["seed"]
         return [

@@ -1,14 +1,14 @@
 """What a campaign will cost, before it begins: steps, and about how long they take."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from ccloss.bench.campaign.plan import Run
-from ccloss.bench.experiment import Experiment
 from ccloss.data.catalog import SOURCES
+from ccloss.training.config import RunConfig
 from ccloss.training.loop import load_data, seconds_per_step
 
 _EVALUATION = 1 / 3
@@ -63,45 +63,38 @@ def estimate(runs: Sequence[Run], data_root: Path | None = None) -> list[Cost]:
     known = {key: (seconds, True) for key, seconds in _seconds_of_finished(runs).items()}
     costs = []
     for run in runs:
-        experiment = run.experiment.resolve()
-        of_data = (experiment.data, experiment.train_limit, experiment.test_limit)
+        config = run.config
+        of_data = (config.data, config.train_limit, config.test_limit)
         if of_data not in counts:
-            counts[of_data] = count_images(experiment, data_root)
+            counts[of_data] = count_images(config, data_root)
         images = counts[of_data]
-        key = _speed_key(experiment)
+        key = _speed_key(config)
         if key not in known and not run.folder.finished:
             known[key] = (
-                seconds_per_step(with_channels(experiment, images), images.classes),
+                seconds_per_step(config, images.classes),
                 False,
             )
-        costs.append(_cost(run, experiment, images, *known.get(key, (0.0, True))))
+        costs.append(_cost(run, config, images, *known.get(key, (0.0, True))))
     return costs
 
 
-def count_images(experiment: Experiment, data_root: Path | None = None) -> Counts:
-    """The sizes of an experiment's data, without reading them where they are known by name."""
-    experiment = experiment.resolve()
-    source = SOURCES.get(experiment.data)
+def count_images(config: RunConfig, data_root: Path | None = None) -> Counts:
+    """The sizes of a run's data, without reading them where they are known by name."""
+    source = SOURCES.get(config.data)
     if source is None:
-        dataset = load_data(experiment, data_root)
+        dataset = load_data(config, data_root)
         return Counts(len(dataset.train), len(dataset.test), len(dataset.classes), dataset.channels)
-    train = min(source.train, experiment.train_limit or source.train)
-    held_out = round(train * experiment.validation)
-    test = held_out or min(source.test, experiment.test_limit or source.test)
+    train = min(source.train, config.train_limit or source.train)
+    held_out = round(train * config.validation)
+    test = held_out or min(source.test, config.test_limit or source.test)
     return Counts(train - held_out, test, source.classes, source.channels)
 
 
-def with_channels(experiment: Experiment, images: Counts) -> Experiment:
-    """The experiment with its channels known, as the timing of a step wants it."""
-    channels: Any = experiment.channels or images.channels
-    return replace(experiment, channels=channels)
-
-
-def _cost(run: Run, experiment: Experiment, images: Counts, step: float, measured: bool) -> Cost:
-    batch, epochs = experiment.batch_size or 1, experiment.epochs or 1
+def _cost(run: Run, config: RunConfig, images: Counts, step: float, measured: bool) -> Cost:
+    batch, epochs = config.batch_size, config.epochs
     an_epoch = max(1, images.train // batch)
-    steps = min(epochs * an_epoch, experiment.max_steps or epochs * an_epoch)
-    evaluations = max(1, steps // an_epoch // experiment.evaluate_every)
+    steps = min(epochs * an_epoch, config.max_steps or epochs * an_epoch)
+    evaluations = max(1, steps // an_epoch // config.evaluate_every)
     # The time of a finished run has its evaluations in it.
     work = steps if measured else steps + _EVALUATION * evaluations * images.test / batch
     return Cost(steps, max(0, steps - _steps_done(run, steps)), work * step, measured)
@@ -120,11 +113,9 @@ def _seconds_of_finished(runs: Sequence[Run]) -> dict[Any, float]:
     for run in runs:
         if run.folder.finished:
             record = run.folder.read_record()
-            found.setdefault(_speed_key(run.experiment.resolve()), []).append(
-                record.seconds / record.steps
-            )
+            found.setdefault(_speed_key(run.config), []).append(record.seconds / record.steps)
     return {key: median(times) for key, times in found.items()}
 
 
-def _speed_key(experiment: Experiment) -> tuple[Any, ...]:
-    return tuple(getattr(experiment, name) for name in _OF_THE_SPEED)
+def _speed_key(config: RunConfig) -> tuple[Any, ...]:
+    return tuple(getattr(config, name) for name in _OF_THE_SPEED)

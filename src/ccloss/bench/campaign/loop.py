@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from ccloss.bench.campaign.executors import Executor
 from ccloss.bench.campaign.plan import Run, check_own
-from ccloss.bench.experiment import Experiment
 from ccloss.data.sources import Dataset
 from ccloss.errors import BusyError, InputError
+from ccloss.training.config import RunConfig
 from ccloss.training.loop import Watcher, load_data, train
 
 TRIES = 3
@@ -128,8 +128,8 @@ def do(
     if run.folder.finished:  # by another campaign, since this one was planned
         return Outcome(run)
     try:
-        dataset = _dataset(run.experiment, data_root, watcher)
-        train(run.experiment, run.folder, dataset, resume=True, workers=workers, watcher=watcher)
+        dataset = _dataset(run.config, data_root, watcher)
+        train(run.config, run.folder, dataset, resume=True, workers=workers, watcher=watcher)
     except BusyError:
         return Outcome(run, busy=True)
     except Exception as error:
@@ -170,11 +170,10 @@ def _flow(
             yield Outcome(each, f"its process died {TRIES} times in one epoch ({error})")
 
 
-def _dataset(experiment: Experiment, data_root: Path | None, watcher: Watcher | None) -> Dataset:
-    """The images of an experiment, which mostly are those of the experiment before."""
-    settled = experiment.resolve()
-    key = (data_root, *(getattr(settled, name) for name in _OF_THE_DATA))
+def _dataset(config: RunConfig, data_root: Path | None, watcher: Watcher | None) -> Dataset:
+    """The images of a run, which mostly are those of the run before."""
+    key = (data_root, *(getattr(config, name) for name in _OF_THE_DATA))
     if key not in _loaded:
         _loaded.clear()  # one at a time: a large data set fills the memory
-        _loaded[key] = load_data(experiment, data_root, watcher)
+        _loaded[key] = load_data(config, data_root, watcher)
     return _loaded[key]

@@ -1,32 +1,34 @@
-"""What is to be done: experiments x rounds, each with its place on disk."""
+"""What is to be done: experiments x rounds, each with its folder."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ccloss.bench.experiment import Experiment, as_begun, differences
+from ccloss.bench.experiment import Experiment
+from ccloss.data.sources import image_channels
 from ccloss.errors import InputError
+from ccloss.training.config import Precision, RunConfig, differences
+from ccloss.training.devices import default_precision
 from ccloss.training.records import RunFolder, folder_name
 
 _NAMED = ("batch_size", "hidden_features")
-"""Fields that, where they are not usual, are part of a folder's name beside the method."""
+"""Fields that are part of a folder's name, beside the method, if they differ from the protocol."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One round of one experiment, and its place on disk."""
+    """One round of one experiment, and its folder."""
 
-    experiment: Experiment
+    config: RunConfig
     folder: RunFolder
     round: int
 
     @property
     def cell(self) -> str:
-        """What all its rounds share, for people: ``digits/convnet cc``."""
-        settled = self.experiment.resolve()
-        return f"{settled.data}/{settled.backbone} {_variant(self.experiment)}"
+        """The name that all its rounds share, for people: ``digits/convnet cc``."""
+        return f"{self.config.data}/{self.config.backbone} {_variant(self.config)}"
 
     @property
     def name(self) -> str:
@@ -34,47 +36,68 @@ class Run:
         return f"{self.cell}, round {self.round}"
 
 
-def plan(experiments: Sequence[Experiment], rounds: int, out: Path) -> list[Run]:
+def plan(
+    experiments: Sequence[Experiment], rounds: int, out: Path, data_root: Path | None = None
+) -> list[Run]:
     """Every round of every experiment. Rounds differ in the seed alone, which counts up.
 
-    All experiments have their first round before any has its second, so that a campaign cut short
-    can still be compared. A run's place follows from its experiment, so that two campaigns, or two
-    tables of the paper, share the runs that they share.
+    All experiments have their first round before any has its second, so that an interrupted
+    campaign can still be compared. A run's folder follows from its experiment, so that two
+    campaigns, or two tables of the paper, share the runs that they have in common.
+
+    If the precision is left open, it is that of the first run on disk with the same data and
+    backbone, else the default of this device: a campaign that moves to another machine stays
+    comparable.
+
+    Args:
+        experiments: what to run.
+        rounds: runs of each experiment.
+        out: folder of the campaign.
+        data_root: folder with the data.
 
     Raises:
-        InputError: no rounds, or two experiments that would have one place.
+        InputError: no rounds, an experiment that cannot be resolved, or two experiments that would
+            have the same folder.
     """
     if rounds < 1:
         raise InputError(f"rounds must be 1 or more, got {rounds}")
-    places: dict[Path, Experiment] = {}
+    channels = functools.cache(lambda data: image_channels(data, data_root))
+    device = default_precision()
+    cells: dict[Path, RunConfig] = {}
+    asked: dict[Path, Experiment] = {}
     for experiment in experiments:
-        place = out / _place(experiment)
-        known = places.setdefault(place, experiment)
-        if known.resolve() != experiment.resolve():
-            changed = differences(known.resolve().to_dict(), experiment.resolve().to_dict())
-            raise InputError(f"two experiments would share {place} ({changed}); run them apart")
+        own = experiment.channels or channels(experiment.data)
+        config = experiment.resolve(channels=own, precision=device)
+        folder = out / _path(config)
+        if cells.setdefault(folder, config) != config:
+            changed = differences(cells[folder].to_dict(), config.to_dict())
+            raise InputError(f"two experiments would share {folder} ({changed}); run them apart")
+        asked[folder] = experiment
+    stored = _stored_precisions(cells, rounds)
+    for folder, config in cells.items():
+        precision = stored.get(_group(config), device)
+        cells[folder] = asked[folder].resolve(channels=config.channels, precision=precision)
     return [
         Run(
-            dataclasses.replace(experiment, seed=experiment.seed + number - 1),
-            RunFolder(place / f"round-{number}"),
+            dataclasses.replace(config, seed=config.seed + number - 1),
+            _round_folder(folder, number),
             number,
         )
         for number in range(1, rounds + 1)
-        for place, experiment in places.items()
+        for folder, config in cells.items()
     ]
 
 
 def check_own(run: Run) -> None:
-    """What is on disk must be what is asked for: runs of one campaign answer one question.
+    """Checks that a run's folder is free or holds this run.
 
     Raises:
-        InputError: the folder holds another experiment's run, or files that are no run's.
+        InputError: the folder holds another experiment's run, or files that are not of a run.
     """
     if not run.folder.started:
         run.folder.check_free()
         return
-    held = run.folder.read_experiment()
-    changed = differences(held, as_begun(run.experiment, held).to_dict())
+    changed = differences(run.folder.read_config().to_dict(), run.config.to_dict())
     if changed:
         raise InputError(
             f"{run.folder.path} holds a run of another experiment ({changed}); "
@@ -82,49 +105,46 @@ def check_own(run: Run) -> None:
         )
 
 
-def in_one_precision(runs: Sequence[Run]) -> list[Run]:
-    """The runs with their precision known, one for all that may be compared.
-
-    Where it is left open, that of the first run on disk with the same images and network counts, or
-    else what this device is made for: a campaign that moves to another machine stays comparable.
-
-    Raises:
-        InputError: as :func:`check_own`.
-    """
-    begun: dict[tuple[str | None, ...], Mapping[str, Any]] = {}
-    for run in runs:
-        check_own(run)
-        if run.folder.started:
-            begun.setdefault(_compared(run), run.folder.read_experiment())
-    from ccloss.training.loop import settle_precision  # it loads torch: mistakes are told without
-
-    settled = []
-    for run in runs:
-        precision = begun.get(_compared(run), {}).get("precision")
-        experiment = settle_precision(as_begun(run.experiment, {"precision": precision}))
-        settled.append(dataclasses.replace(run, experiment=experiment))
-    return settled
+def resolve_for(
+    experiment: Experiment, folder: RunFolder, data_root: Path | None = None
+) -> RunConfig:
+    """The configuration of a single run; an open precision is that of the run in the folder."""
+    channels = experiment.channels or image_channels(experiment.data, data_root)
+    stored = folder.read_config().precision if folder.started else None
+    return experiment.resolve(channels=channels, precision=stored or default_precision())
 
 
-def _compared(run: Run) -> tuple[str | None, ...]:
-    """Runs with the same are compared with one another."""
-    settled = run.experiment.resolve()
-    return settled.data, settled.backbone
+def _stored_precisions(cells: Mapping[Path, RunConfig], rounds: int) -> dict[Path, Precision]:
+    """Precision of the first run on disk in each group of runs that are compared."""
+    found: dict[Path, Precision] = {}
+    for number in range(1, rounds + 1):
+        for path, config in cells.items():
+            folder = _round_folder(path, number)
+            if folder.started and _group(config) not in found:
+                found[_group(config)] = folder.read_config().precision
+    return found
 
 
-def _place(experiment: Experiment) -> Path:
-    settled = experiment.resolve()
-    parts = (settled.data, str(settled.backbone), _variant(experiment))
-    return Path(*map(folder_name, parts))
+def _round_folder(cell: Path, number: int) -> RunFolder:
+    return RunFolder(cell / f"round-{number}")
 
 
-def _variant(experiment: Experiment) -> str:
-    """The method, and what else sets it apart from the usual run of its data set."""
-    settled = experiment.resolve()
-    usual = Experiment(data=experiment.data, backbone=experiment.backbone).resolve()
+def _group(config: RunConfig) -> Path:
+    """Runs with the same data and backbone are compared with one another."""
+    return Path(folder_name(config.data), folder_name(config.backbone))
+
+
+def _path(config: RunConfig) -> Path:
+    """Folder of an experiment below the campaign's folder."""
+    return _group(config) / folder_name(_variant(config))
+
+
+def _variant(config: RunConfig) -> str:
+    """The method, and what else distinguishes it from the usual run of its data set."""
+    usual = Experiment(data=config.data, backbone=config.backbone).resolve(channels=config.channels)
     parts = [
-        f"{name}={getattr(settled, name)}"
+        f"{name}={getattr(config, name)}"
         for name in _NAMED
-        if getattr(settled, name) != getattr(usual, name)
+        if getattr(config, name) != getattr(usual, name)
     ]
-    return " ".join([experiment.method, *parts])
+    return " ".join([config.method, *parts])

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 
-from ccloss.bench.campaign.cost import count_images, with_channels
+from ccloss.bench.campaign.cost import count_images
 from ccloss.bench.campaign.executors import device_count, processes
-from ccloss.bench.experiment import Experiment
+from ccloss.training.config import RunConfig
 from ccloss.training.loop import step_times
 
 GAIN = 1.05
@@ -32,29 +32,27 @@ Rates = Mapping[int, float]
 class _Probe(NamedTuple):
     """What a process is to time, and where it meets the others, so that all work at once."""
 
-    experiment: Experiment
+    config: RunConfig
     classes: int
     place: Path
     others: int
 
 
-def rates(experiment: Experiment, most: int, data_root: Path | None = None) -> dict[int, float]:
+def rates(config: RunConfig, most: int, data_root: Path | None = None) -> dict[int, float]:
     """Steps a second of 1, 2, 4, ... runs a device, until twice as many do no more or have no room.
 
     Each run is a process with its share of the threads, as in the campaign. Images are random.
 
     Args:
-        experiment: what the runs are like.
+        config: what the runs are like.
         most: runs a device, at most. Without a GPU also at most one a thread.
         data_root: folder with the data, which are read where they are not known by name.
     """
-    experiment = experiment.resolve()
-    images = count_images(experiment, data_root)
-    experiment = with_channels(experiment, images)
+    images = count_images(config, data_root)
     limit = most if torch.cuda.is_available() else min(most, torch.get_num_threads())
 
     def measured(runs: int) -> float:
-        return _together(experiment, images.classes, runs * device_count())
+        return _together(config, images.classes, runs * device_count())
 
     return _doubled(measured, limit)
 
@@ -79,10 +77,10 @@ def _doubled(measured: Callable[[int], float], limit: int) -> dict[int, float]:
     return found
 
 
-def _together(experiment: Experiment, classes: int, runs: int) -> float:
+def _together(config: RunConfig, classes: int, runs: int) -> float:
     """Steps a second of so many processes that work at the same time."""
     with tempfile.TemporaryDirectory() as place, processes(runs) as executor:
-        probe = _Probe(experiment, classes, Path(place), runs)
+        probe = _Probe(config, classes, Path(place), runs)
         futures = [executor.submit(_rate, probe) for _ in range(runs)]
         return sum(future.result() for future in futures)
 
@@ -97,5 +95,5 @@ def _rate(probe: _Probe) -> float:
                 f"{probe.others} processes did not start within {_MEETING_SECONDS:.0f} s"
             )
         time.sleep(0.01)
-    times = step_times(probe.experiment, probe.classes, MEASURED_SECONDS, inf)
+    times = step_times(probe.config, probe.classes, MEASURED_SECONDS, inf)
     return 1 / median(times)

@@ -400,6 +400,9 @@ _WORDS: Mapping[str, str] = {
     "precision": "in {value} instead of {usual}",
     "learning_rate": "at learning rate {value} instead of {usual}",
     "final_learning_rate": "at final learning rate {value} instead of {usual}",
+    "clip_grad_norm": "with gradients clipped at norm {value} instead of {usual}",
+    "head_norm": "with head normalisation {value} instead of {usual}",
+    "final_pool": "with {value} instead of {usual} as fifth pooling",
 }
 """Field of ``paper.SCALE`` -> what a departure in it is."""
 
@@ -413,7 +416,9 @@ def scale(table: Table, departures: Departures, columns: Sequence[Column]) -> st
         columns: whose runs they are; the protocol goes by the data set.
     """
     protocols = [
-        table.cells(data=column.data, backbone=column.backbone)[0].experiment.resolve().to_dict()
+        table.cells(data=column.data, backbone=column.backbone)[0]
+        .experiment.resolve(channels=3)
+        .to_dict()
         for column in columns
     ]
     return "; ".join(
