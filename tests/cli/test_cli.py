@@ -353,7 +353,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     "unknown loss option": (["train", "--loss.wieght", "1"], "did you mean 'weight'?", _nothing),
     "weights that are not numbers": (
         ["train", "--loss.class-weights", "1,x"],
-        "--loss.class-weights must be numbers where there are commas between, got '1,x'",
+        "--loss.class-weights must be numbers separated by commas, got '1,x'",
         _nothing,
     ),
     "a negative weight": (
