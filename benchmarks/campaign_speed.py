@@ -15,11 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ccloss.bench.campaign.executors import processes
-from ccloss.bench.campaign.loop import Outcome, run
+from ccloss.bench.campaign.executors import ProcessExecutor
 from ccloss.bench.campaign.plan import Run, plan
+from ccloss.bench.campaign.scheduler import Outcome, run_campaign
 from ccloss.bench.experiment import Experiment
 from ccloss.training.records import provenance
 
@@ -27,7 +25,7 @@ from ccloss.training.records import provenance
 class Quiet:
     """An observer that says nothing."""
 
-    def begun(self, run: Run) -> None: ...
+    def started(self, run: Run) -> None: ...
 
     def ended(self, outcome: Outcome) -> None: ...
 
@@ -40,8 +38,8 @@ def seconds(workers: int, rounds: int, epochs: int) -> float:
         experiments = [Experiment(data="digits", loss=loss, epochs=epochs) for loss in ("ce", "cc")]
         runs = plan(experiments, rounds, Path(place))
         started = time.perf_counter()
-        with processes(workers) as executor:
-            failures = run(runs, executor, observer=Quiet())
+        with ProcessExecutor(workers, threads=1) as executor:
+            failures = run_campaign(runs, executor, observer=Quiet())
         assert not failures
         return time.perf_counter() - started
 
@@ -53,7 +51,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=20)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # which one worker gets whole, and two would get half of
     pairs: list[dict[str, float]] = []
     for number in range(arguments.pairs):
         order = (1, 2) if number % 2 == 0 else (2, 1)

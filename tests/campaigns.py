@@ -1,25 +1,25 @@
-"""Small campaigns, and who listens to them."""
+"""Small campaigns, and an observer that records what it receives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccloss.bench.campaign.loop import Outcome
 from ccloss.bench.campaign.plan import Run, plan
+from ccloss.bench.campaign.scheduler import Outcome
 from runs import small_experiment
 
 
 @dataclass
 class Log:
-    """Remembers what a campaign tells."""
+    """Records the progress of a campaign."""
 
-    begun_runs: list[str] = field(default_factory=list)
+    started_runs: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     waits: list[int] = field(default_factory=list)
 
-    def begun(self, run: Run) -> None:
-        self.begun_runs.append(run.name)
+    def started(self, run: Run) -> None:
+        self.started_runs.append(run.name)
 
     def ended(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -35,7 +35,7 @@ def small_plan(out: Path, rounds: int = 2, losses: str = "ce,cc", **fields: Any)
 
 
 def results(runs: Sequence[Run]) -> dict[str, Any]:
-    """What must not depend on how a campaign went: evaluations, weights, and epochs kept."""
+    """Evaluations, weights and metrics of each run, which must not depend on its execution."""
     return {
         run.name: (
             run.folder.read_record().evaluation,

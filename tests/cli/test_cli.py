@@ -18,6 +18,7 @@ from ccloss.cli import main
 from ccloss.training.records import RunFolder
 from runs import content
 
+CORES = len(os.sched_getaffinity(0))
 SMALL = ["--data", "digits", "--train-limit", "130", "--test-limit", "50", "--epochs", "2"]
 
 
@@ -416,7 +417,12 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     "no cell": (["reproduce", "table1", "--only", "mnist/vgg"], "none of the cells", _nothing),
     "no rounds to reproduce": (["reproduce", "table1", "--rounds", "0"], "rounds must", _nothing),
     "bad scale": (["reproduce", "table1", "--epochs", "0"], "epochs must be", _nothing),
-    "no jobs": (["compare", *SMALL, "--jobs", "0"], "jobs must be 1 or more", _nothing),
+    "no jobs": (["compare", *SMALL, "--jobs", "0"], "--jobs must be from 1 to", _nothing),
+    "too many jobs": (
+        ["compare", *SMALL, "--jobs", "2147483648"],
+        f"this machine has {CORES} core",
+        _nothing,
+    ),
     "jobs and ray": (["compare", *SMALL, "--jobs", "2", "--ray", "auto"], "one of them", _nothing),
     "jobs twice": (
         ["compare", *SMALL, "--jobs", "2", "--rounds-per-device", "2"],
@@ -425,15 +431,20 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     ),
     "no rounds a device": (
         ["compare", *SMALL, "--rounds-per-device", "0"],
-        "--rounds-per-device must be auto, or 1 or more, got 0",
+        "--rounds-per-device must be from 1 to",
         _nothing,
     ),
     "rounds a device in words": (
-        ["compare", *SMALL, "--rounds-per-device", "all"],
+        ["compare", *SMALL, "--rounds-per-device", "auto"],
         "--rounds-per-device",
         _nothing,
     ),
-    "no cluster": (["compare", *SMALL, "--ray", "127.0.0.1:1"], "no cluster answers", _nothing),
+    "threads": (
+        ["compare", *SMALL, "--threads-per-run", "4096"],
+        f"--threads-per-run must be from 1 to {CORES}",
+        _nothing,
+    ),
+    "no cluster": (["compare", *SMALL, "--ray", "127.0.0.1:1"], "no Ray cluster answers", _nothing),
     "nothing to report": (["report", "."], "contains no runs", _nothing),
     "no folder to report": (["report", "nowhere"], "not a folder", _nothing),
     "no losses": (["compare", *SMALL, "--losses", ","], "losses must name", _nothing),

@@ -1,29 +1,38 @@
 """Execution of planned runs, shared by ``ccloss compare`` and ``ccloss reproduce``."""
 
+import os
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from ccloss.cli.console import CampaignScreen, is_main_process, progress_reporter
+from ccloss.cli.console import CampaignScreen, counted, is_main_process, progress_reporter
 from ccloss.cli.parameters import Resources
 from ccloss.errors import InputError
 
 if TYPE_CHECKING:
-    from ccloss.bench.campaign.executors import Executor
+    from ccloss.bench.campaign.executors import ProcessExecutor, RayExecutor, SerialExecutor
     from ccloss.bench.campaign.plan import Run
+
+
+JOBS_PER_CORE = 4
+"""Upper limit of parallel runs; more of them only compete for the cores."""
 
 
 def require_consistent(resources: Resources) -> None:
     """Raises :class:`InputError` if options exclude each other or are out of range."""
     jobs, rounds = resources.jobs, resources.rounds_per_device
-    if jobs < 1:
-        raise InputError(f"jobs must be 1 or more, got {jobs}")
-    if isinstance(rounds, int) and rounds < 1:
-        raise InputError(f"rounds_per_device must be auto, or 1 or more, got {rounds}")
+    require_parallel_runs("jobs", jobs)
+    if rounds is not None:
+        require_parallel_runs("rounds_per_device", rounds)
+    threads = resources.threads_per_run
+    if threads is not None and not 1 <= threads <= available_cores():
+        raise InputError(
+            f"threads_per_run must be from 1 to {available_cores()}, the number of CPU cores, "
+            f"got {threads}"
+        )
     if jobs != 1 and rounds is not None:
         raise InputError("--jobs and --rounds-per-device exclude each other; give one of them")
     if resources.ray is not None and (jobs != 1 or rounds is not None):
@@ -33,16 +42,37 @@ def require_consistent(resources: Resources) -> None:
         )
 
 
+def require_parallel_runs(name: str, number: int) -> None:
+    """Raises :class:`InputError` for a number of parallel runs this machine cannot execute."""
+    cores = available_cores()
+    most = JOBS_PER_CORE * cores
+    if not 1 <= number <= most:
+        raise InputError(
+            f"{name} must be from 1 to {most} ({JOBS_PER_CORE} per CPU core; this machine has "
+            f"{counted(cores, 'core')}), got {number}"
+        )
+
+
+def available_cores() -> int:
+    """Number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def execute(runs: "Sequence[Run]", resources: Resources) -> bool:
     """Executes the runs that are not finished. Returns whether any of them failed."""
     from ccloss.bench.campaign.cost import estimate
-    from ccloss.bench.campaign.loop import run
+    from ccloss.bench.campaign.executors import default_threads, thread_limit
+    from ccloss.bench.campaign.scheduler import run_campaign
 
-    with _executor(resources, runs) as executor:
-        costs = estimate(runs, resources.data_root)
+    threads = resources.threads_per_run or default_threads()
+    with _executor(resources, runs, threads) as executor:
+        with thread_limit(threads):
+            costs = estimate(runs, resources.data_root)
         console = Console(stderr=True, quiet=not is_main_process())
         with CampaignScreen(runs, costs, executor.slots, console) as screen:
-            failures = run(
+            failures = run_campaign(
                 runs,
                 executor,
                 data_root=resources.data_root and resources.data_root.resolve(),
@@ -85,36 +115,23 @@ def print_costs(runs: "Sequence[Run]", resources: Resources) -> None:
     )
 
 
-def _executor(resources: Resources, runs: "Sequence[Run]") -> "AbstractContextManager[Executor]":
-    from ccloss.bench.campaign import executors
+def _executor(
+    resources: Resources, runs: "Sequence[Run]", threads: int | None
+) -> "SerialExecutor | ProcessExecutor | RayExecutor":
+    from ccloss.bench.campaign.executors import ProcessExecutor, RayExecutor, SerialExecutor
 
     if resources.ray is not None:
-        return executors.cluster(resources.ray, resources.cpus_per_run, resources.gpus_per_run)
+        return RayExecutor(resources.ray, resources.cpus_per_run, resources.gpus_per_run, threads)
     slots = _parallel_runs(resources, runs)
-    return nullcontext(executors.Here()) if slots == 1 else executors.processes(slots)
+    return SerialExecutor(threads) if slots == 1 else ProcessExecutor(slots, threads)
 
 
 def _parallel_runs(resources: Resources, runs: "Sequence[Run]") -> int:
     """Number of runs at a time on this machine."""
-    wanted = resources.rounds_per_device
-    if wanted is None:
-        return resources.jobs
     from ccloss.bench.campaign.executors import device_count
 
-    devices = device_count()
-    left = [run for run in runs if not run.folder.finished]
-    if wanted == "auto":
-        wanted = _fastest_rounds_per_device(left, -(-len(left) // devices), resources)
-    return max(1, min(wanted * devices, len(left)))
-
-
-def _fastest_rounds_per_device(left: "Sequence[Run]", most: int, resources: Resources) -> int:
-    if most < 2:
-        return 1
-    from ccloss.bench.campaign.side_by_side import quickest, rates
-
-    found = rates(left[0].config, most, resources.data_root)
-    best = quickest(found)
-    measured = ", ".join(f"{runs}: {rate:.3g} steps/s" for runs, rate in found.items())
-    print(f"rounds per device: {best} ({measured})", file=sys.stderr)
-    return best
+    remaining = sum(not run.folder.finished for run in runs)
+    wanted = resources.jobs
+    if resources.rounds_per_device is not None:
+        wanted = resources.rounds_per_device * device_count()
+    return max(1, min(wanted, remaining))

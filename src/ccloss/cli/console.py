@@ -19,14 +19,14 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ccloss.bench.campaign.cost import Cost
-    from ccloss.bench.campaign.loop import Outcome
     from ccloss.bench.campaign.plan import Run
+    from ccloss.bench.campaign.scheduler import Outcome
     from ccloss.training.loop import Watcher
 
 T = TypeVar("T")
 
 STATUS_SECONDS = 60
-"""Between lines on how an epoch stands, where there is no terminal for a bar."""
+"""Interval between status lines within an epoch when the output is not a terminal."""
 
 
 def is_main_process() -> bool:
@@ -44,12 +44,12 @@ def progress_reporter() -> "Watcher":
 
 
 class RunScreen:
-    """Shows how a run goes: a live bar on a terminal, a line an epoch elsewhere."""
+    """Shows the progress of a run: a bar on a terminal, otherwise a line per epoch."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self.progress: Progress | None = None
-        self.said = time.monotonic()
+        self.last_output = time.monotonic()
 
     def track(self, iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
         if not self.console.is_terminal:
@@ -73,25 +73,25 @@ class RunScreen:
         if self.progress is not None:
             for task in self.progress.task_ids:
                 self.progress.update(task, status=text)
-        elif time.monotonic() - self.said > STATUS_SECONDS:
-            self._say(text)
+        elif time.monotonic() - self.last_output > STATUS_SECONDS:
+            self._print(text)
 
     def epoch(self, text: str) -> None:
-        self._say(text)
+        self._print(text)
 
     def warn(self, text: str) -> None:
-        self._say(f"warning: {text}")
+        self._print(f"warning: {text}")
 
-    def _say(self, text: str) -> None:
-        self.said = time.monotonic()
+    def _print(self, text: str) -> None:
+        self.last_output = time.monotonic()
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class CampaignScreen:
-    """Shows what runs, what is done and what time is left.
+    """Shows the running and finished runs of a campaign and the time left.
 
-    With runs side by side on a terminal this is a table that is kept up to date from the runs'
-    folders; else it is a line where a run begins or ends.
+    With parallel runs on a terminal this is a table, updated from the runs' folders. Otherwise it
+    is a line whenever a run starts or ends.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class CampaignScreen:
         self.slots = slots
         self.console = console
         self.running: dict[str, Run] = {}
-        self.started = time.monotonic()
+        self.start_time = time.monotonic()
         self.first_left = self.left = sum(cost.seconds_left for cost in costs)
         self.note = ""
         self.live = Live(
@@ -115,11 +115,11 @@ class CampaignScreen:
 
     def __enter__(self) -> "CampaignScreen":
         if self.done:
-            self._say(f"{self.done} of {counted(self.total, 'run')} {_are(self.done)} done before")
+            self._print(f"{self.done} of {counted(self.total, 'run')} already finished")
         if self.done < self.total:
             steps = sum(cost.steps_left for cost in self.costs.values())
             to_do = counted(self.total - self.done, "run")
-            self._say(f"{to_do} to do: {steps:,} steps, {self._time_left()}")
+            self._print(f"{to_do} to execute: {steps:,} steps, {self._time_left()}")
         if self._is_live:
             self.live.start()
         return self
@@ -133,29 +133,29 @@ class CampaignScreen:
         if self._is_live:
             self.live.stop()
 
-    def begun(self, run: "Run") -> None:
+    def started(self, run: "Run") -> None:
         self.running[run.name] = run
         self.note = ""
         if self.slots == 1:
-            self._say(f"[{self.done + 1}/{self.total}] {run.name}, {self._time_left()}")
+            self._print(f"[{self.done + 1}/{self.total}] {run.name}, {self._time_left()}")
         elif not self._is_live:
-            self._say(f"begun: {run.name}, {self._time_left()}")
+            self._print(f"started: {run.name}, {self._time_left()}")
 
     def ended(self, outcome: "Outcome") -> None:
         self.running.pop(outcome.run.name, None)
         self.left -= self.costs[outcome.run.name].seconds_left
         self.done += 1
         if outcome.error:
-            self._say(f"failed: {outcome.run.name}: {' '.join(outcome.error.split())}")
+            self._print(f"failed: {outcome.run.name}: {' '.join(outcome.error.split())}")
         elif self.slots > 1:
             accuracy = outcome.run.folder.read_record().accuracy
-            self._say(f"[{self.done}/{self.total}] {outcome.run.name}: {accuracy:.2f} %")
+            self._print(f"[{self.done}/{self.total}] {outcome.run.name}: {accuracy:.2f} %")
 
     def waiting(self, runs: "Sequence[Run]") -> None:
         self.running.clear()
-        note = f"waiting for {counted(len(runs), 'run')} that another process has in hand"
+        note = f"waiting for {counted(len(runs), 'run')} locked by another process"
         if note != self.note and not self._is_live:
-            self._say(note)
+            self._print(note)
         self.note = note
 
     @property
@@ -172,25 +172,25 @@ class CampaignScreen:
         return table
 
     def _time_left(self) -> str:
-        """From how long what is done was thought to take, and how long it has taken."""
+        """Estimated from the time taken so far, relative to what it was expected to take."""
         from ccloss.training.loop import duration
 
         left = self.left
         for name, run in list(self.running.items()):
             left -= self.costs[name].seconds_left * _share_done(run, self.costs[name])
-        expected, elapsed = self.first_left - left, time.monotonic() - self.started
+        expected, elapsed = self.first_left - left, time.monotonic() - self.start_time
         if expected > 0.02 * self.first_left:
             left *= elapsed / expected
-        else:  # the estimate is of one run at a time
+        else:  # estimates assume one run at a time
             left /= max(1, min(self.slots, self.total - self.done))
         return f"about {duration(max(left, 0))} left"
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _state(run: "Run") -> tuple[str, str, str]:
-    """Epoch, loss and accuracy of the last line a run has written."""
+    """Epoch, loss and accuracy from the last line of a run's metrics."""
     lines = run.folder.read_metrics()
     epochs = run.config.epochs
     if not lines:
@@ -201,7 +201,7 @@ def _state(run: "Run") -> tuple[str, str, str]:
 
 
 def _share_done(run: "Run", cost: "Cost") -> float:
-    """Of what was left of a run when the campaign began."""
+    """Finished share of the steps that were left when the campaign started."""
     lines = run.folder.read_metrics()
     done_before = cost.steps - cost.steps_left
     done = lines[-1]["step"] - done_before if lines else 0
@@ -211,7 +211,3 @@ def _share_done(run: "Run", cost: "Cost") -> float:
 def counted(number: int, noun: str) -> str:
     """The number and the noun, in the plural where needed."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"

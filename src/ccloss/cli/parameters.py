@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -24,10 +24,14 @@ class Resources:
     """Folder with the data. Without it they are downloaded from the Hugging Face Hub."""
 
     jobs: int = 1
-    """Number of parallel runs on this machine. They share its threads and GPUs."""
+    """Number of parallel runs on this machine. They share its GPUs."""
 
-    rounds_per_device: int | Literal["auto"] | None = None
-    """Number of parallel runs per GPU, or on the CPU if there is no GPU; auto measures it first."""
+    rounds_per_device: int | None = None
+    """Number of parallel runs per GPU, or on the CPU if there is no GPU. Replaces --jobs."""
+
+    threads_per_run: int | None = None
+    """Threads of PyTorch per run. On CPUs the default is 1: the number of threads changes results
+    slightly, so it is fixed and recorded. Parallel runs (--jobs) use the other cores."""
 
     ray: str | None = None
     """Address of a Ray cluster, or auto. Its machines must share the folder --out."""

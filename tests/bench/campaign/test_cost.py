@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from campaigns import Log, small_plan
-from ccloss.bench.campaign import loop
+from ccloss.bench.campaign import scheduler
 from ccloss.bench.campaign.cost import count_images, estimate
-from ccloss.bench.campaign.executors import Here
+from ccloss.bench.campaign.executors import SerialExecutor
 from ccloss.bench.campaign.plan import plan
 from ccloss.bench.experiment import Experiment
 from ccloss.bench.paper import TABLES
@@ -62,7 +62,7 @@ def test_counts_are_those_of_the_data() -> None:
 
 def test_what_is_done_is_not_counted_again(tmp_path: Path) -> None:
     runs = small_plan(tmp_path)
-    loop.run(runs[:1], Here(), observer=Log())
+    scheduler.run_campaign(runs[:1], SerialExecutor(), observer=Log())
     with pytest.raises(Interrupted):
         train(runs[1].config, runs[1].folder, small_data(), watcher=Listener(interrupt_after=2))
     costs = estimate(runs)

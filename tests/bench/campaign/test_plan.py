@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from campaigns import small_plan
-from ccloss.bench.campaign.plan import check_own, plan, resolve_for
+from ccloss.bench.campaign.plan import plan, require_same_experiment, resolve_for
 from ccloss.bench.experiment import Experiment
 from ccloss.bench.paper import TABLES
 from ccloss.errors import InputError
@@ -65,9 +65,9 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
     before, now = (small_plan(tmp_path, epochs=epochs)[0] for epochs in (3, 4))
     before.folder.path.mkdir(parents=True)
     before.folder.write_config(before.config)
-    check_own(before)
+    require_same_experiment(before)
     with pytest.raises(InputError, match=r"another experiment .epochs: 3 before, 4 now"):
-        check_own(now)
+        require_same_experiment(now)
 
 
 def test_a_folder_of_other_channels_is_refused(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_folder_of_other_channels_is_refused(tmp_path: Path) -> None:
     run.folder.path.mkdir(parents=True)
     run.folder.write_config(dataclasses.replace(run.config, channels=1))
     with pytest.raises(InputError, match="channels: 1 before, 3 now"):
-        check_own(run)
+        require_same_experiment(run)
 
 
 def test_a_campaign_keeps_the_precision_of_its_first_run(
@@ -96,7 +96,7 @@ def test_a_campaign_keeps_the_precision_of_its_first_run(
     ] * 2
     assert [run.folder.path for run in resumed] == [run.folder.path for run in before]
     for run in resumed:
-        check_own(run)
+        require_same_experiment(run)
 
 
 def test_a_given_precision_is_kept(tmp_path: Path) -> None:
@@ -122,11 +122,11 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     run.folder.path.mkdir(parents=True)
     (run.folder.path / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="files that are not of a run"):
-        check_own(run)
+        require_same_experiment(run)
 
 
 def test_a_failure_alone_does_not_keep_a_run_from_its_folder(tmp_path: Path) -> None:
     run = small_plan(tmp_path)[0]
     run.folder.write_failure(InputError("there were no data"))
-    check_own(run)
+    require_same_experiment(run)
     assert RunFolder(run.folder.path).read_failure()["error"] == "there were no data"

@@ -1,7 +1,7 @@
-"""Where runs are done: in this process, in several of this machine, or on a Ray cluster.
+"""Where runs are executed: in this process, in worker processes, or on a Ray cluster.
 
-An executor takes a job and hands out a future. What it cannot know, because a process died, comes
-as the future's exception; what went wrong inside a run is the job's to tell.
+An executor takes a job and returns a future. Errors inside a run are part of the job's result. A
+future has an exception only if its process died.
 """
 
 import contextlib
@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing.synchronize import Event
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
@@ -20,15 +21,15 @@ from ccloss.errors import InputError
 
 T = TypeVar("T")
 
-_ANSWER_SECONDS = 5.0
-"""That the head of a cluster has to answer in."""
+_CONNECTION_TIMEOUT = 5.0
+"""Seconds in which the head node of a cluster must accept a connection."""
 
-_LOOK_SECONDS = 0.5
-"""Between looks of a worker at whether it is still wanted."""
+_POLL_SECONDS = 0.5
+"""Interval at which a worker process checks whether the campaign still exists."""
 
 
 class Executor(Protocol):
-    """Does jobs, ``slots`` of them at a time."""
+    """Executes up to ``slots`` jobs at a time."""
 
     @property
     def slots(self) -> int: ...
@@ -36,139 +37,166 @@ class Executor(Protocol):
     def submit(self, job: Callable[[Any], T], argument: Any) -> "Future[T]": ...
 
 
-class Here:
-    """In this process, one after the other."""
+class SerialExecutor:
+    """Executes jobs in this process, one after the other.
+
+    Args:
+        threads: threads of PyTorch during a job; by default those of this process.
+    """
 
     slots = 1
 
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
     def submit(self, job: Callable[[Any], T], argument: Any) -> "Future[T]":
         future: Future[T] = Future()
-        future.set_result(job(argument))
+        with thread_limit(self.threads):
+            future.set_result(job(argument))
         return future
 
 
-class Processes:
-    """In processes of this machine, its threads and its GPUs divided among them.
+class ProcessExecutor:
+    """Executes jobs in processes of this machine, which share its GPUs.
 
-    A process that dies takes the pool with it, as the standard library has it; the next job starts
-    another pool.
+    If one process dies, the standard library ends all processes of the pool. The next job starts a
+    new pool. Leaving the context waits for running jobs, or ends them if there is an exception.
+
+    Args:
+        slots: number of processes.
+        threads: threads of PyTorch in each process; by default an equal share of this process's.
+
+    Raises:
+        InputError: ``slots`` is below 1, or a launcher has started several processes.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, threads: int | None = None) -> None:
+        if slots < 1:
+            raise InputError(f"slots must be 1 or more, got {slots}")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(
+                "parallel runs (--jobs, --ray) cannot be combined with a launcher that starts "
+                "several processes for one run; use one of them"
+            )
         self.slots = slots
-        self.threads = max(1, torch.get_num_threads() // slots)
-        self.devices = _visible_devices()
-        self.context = multiprocessing.get_context("spawn")
-        self.stop = self.context.Event()
-        self.pool: ProcessPoolExecutor | None = None
+        self._threads = threads or max(1, torch.get_num_threads() // slots)
+        self._devices = _visible_devices()
+        self._context = multiprocessing.get_context("spawn")
+        self._stop = self._context.Event()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._stop.set()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def submit(self, job: Callable[[Any], T], argument: Any) -> "Future[T]":
         try:
             return self._running_pool().submit(job, argument)
         except BrokenExecutor:
-            self.pool = None
+            self._pool = None
             return self._running_pool().submit(job, argument)
 
-    def close(self, at_once: bool) -> None:
-        """Ends the processes: when idle, or in the midst of their work."""
-        if at_once:
-            self.stop.set()
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-
     def _running_pool(self) -> ProcessPoolExecutor:
-        if self.pool is None:
-            started = self.context.Value("i", 0)
-            self.pool = ProcessPoolExecutor(
+        if self._pool is None:
+            started = self._context.Value("i", 0)
+            self._pool = ProcessPoolExecutor(
                 self.slots,
-                mp_context=self.context,
+                mp_context=self._context,
                 initializer=_start_worker,
-                initargs=(self.stop, os.getpid(), self.threads, self.devices, started),
+                initargs=(self._stop, os.getpid(), self._threads, self._devices, started),
             )
-        return self.pool
+        return self._pool
 
 
-class Cluster:
-    """On the machines of a Ray cluster that share a file system."""
+class RayExecutor:
+    """Executes jobs on the machines of a Ray cluster that share a file system.
 
-    def __init__(self, address: str, cpus: float, gpus: float) -> None:
+    Args:
+        address: address of the head node: ``auto``, ``10.0.0.1:6379`` or
+            ``ray://10.0.0.1:10001``.
+        cpus: CPU cores per run.
+        gpus: GPUs per run; below 1, several runs share a GPU.
+        threads: threads of PyTorch per run; by default as Ray sets them.
+
+    Raises:
+        InputError: Ray is not installed, there is no such cluster, or it is too small for a run.
+    """
+
+    def __init__(
+        self, address: str, cpus: float = 1, gpus: float = 0, threads: int | None = None
+    ) -> None:
         ray = _import_ray()
-        _check_answers(address)
+        _require_listener(address)
         try:
+            # The campaign retries runs itself: only it knows which runs another one has locked.
+            remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_call)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except ConnectionError as error:
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(
-                f"ray names {address!r}, where no cluster is ({error}); start one with "
-                "`ray start --head`, or give its address"
+                f"no Ray cluster can be used at {address!r} with {cpus:g} CPUs and {gpus:g} GPUs "
+                f"per run ({reason}); start one with `ray start --head`, or give its address"
             ) from None
-        # Retries are the campaign's: it alone knows which runs another has taken.
-        self.call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_call)
+        self._remote = remote
+        self._threads = threads
         self.slots = _slots(ray.cluster_resources(), cpus, gpus)
         if self.slots == 0:
-            self.close()
+            ray.shutdown()
             raise InputError(
-                f"the cluster at {address} has no room for a run of {cpus:g} CPUs and {gpus:g} "
-                "GPUs; ask for less a run"
+                f"the cluster at {address} has no machine for a run with {cpus:g} CPUs and "
+                f"{gpus:g} GPUs; request fewer"
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _import_ray().shutdown()  # ends jobs that are still running
+
     def submit(self, job: Callable[[Any], T], argument: Any) -> "Future[T]":
-        future: Future[T] = self.call.remote(job, argument).future()
+        future: Future[T] = self._remote.remote(job, argument, self._threads).future()
         return future
 
-    def close(self) -> None:
-        """Leaves the cluster, which ends the jobs that still run there."""
-        _import_ray().shutdown()
+
+@contextlib.contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Sets the number of threads of PyTorch inside the block; ``None`` changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_count() -> int:
-    """GPUs that runs can have, or 1, the processor, where there is none."""
+    """Number of visible GPUs, or 1 (the CPU) without a GPU."""
     return len(_visible_devices()) or 1
 
 
-@contextlib.contextmanager
-def processes(slots: int) -> Iterator[Executor]:
-    """Several processes of this machine, ended on the way out, at once if something goes wrong.
-
-    Raises:
-        InputError: there is no process to be, or others already train together with this one.
-    """
-    if slots < 1:
-        raise InputError(f"slots must be 1 or more, got {slots}")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError(
-            "jobs and ray are for runs side by side, and a launcher has started this process to "
-            "do one run together with others; leave one of them out"
-        )
-    workers = Processes(slots)
-    try:
-        yield workers
-    except BaseException:
-        workers.close(at_once=True)
-        raise
-    workers.close(at_once=False)
+def default_threads() -> int | None:
+    """One thread per run on CPUs, where the number of threads changes results; free on GPUs."""
+    return None if _visible_devices() else 1
 
 
-@contextlib.contextmanager
-def cluster(address: str, cpus: float = 1, gpus: float = 0) -> Iterator[Executor]:
-    """A Ray cluster, such as ``auto``, ``10.0.0.1:6379`` or ``ray://10.0.0.1:10001``.
-
-    Args:
-        address: of its head.
-        cpus: processor cores a run.
-        gpus: GPUs a run; below 1, several runs share one.
-
-    Raises:
-        InputError: Ray is not installed, there is no such cluster, or no room on it.
-    """
-    machines = Cluster(address, cpus, gpus)
-    try:
-        yield machines
-    finally:
-        machines.close()
-
-
-def _call(job: Callable[[Any], T], argument: Any) -> T:
-    return job(argument)
+def _call(job: Callable[[Any], T], argument: Any, threads: int | None) -> T:
+    with thread_limit(threads):
+        return job(argument)
 
 
 def _start_worker(stop: Event, parent: int, threads: int, devices: list[str], started: Any) -> None:
@@ -177,12 +205,12 @@ def _start_worker(stop: Event, parent: int, threads: int, devices: list[str], st
         with started.get_lock():
             os.environ["CUDA_VISIBLE_DEVICES"] = devices[started.value % len(devices)]
             started.value += 1
-    threading.Thread(target=_end_when_unwanted, args=(stop, parent), daemon=True).start()
+    threading.Thread(target=_exit_without_campaign, args=(stop, parent), daemon=True).start()
 
 
-def _end_when_unwanted(stop: Event, parent: int) -> None:
-    """A run takes hours: one whose campaign was stopped or killed must not go on alone."""
-    while not stop.wait(_LOOK_SECONDS) and os.getppid() == parent:
+def _exit_without_campaign(stop: Event, parent: int) -> None:
+    """Ends this process when its campaign is stopped or killed: a run can take hours."""
+    while not stop.wait(_POLL_SECONDS) and os.getppid() == parent:
         pass
     os._exit(1)
 
@@ -199,27 +227,27 @@ def _import_ray() -> Any:
         import ray
     except ImportError:
         raise InputError(
-            "ray is not installed, and --ray needs it; pip install 'ccloss[ray]'"
+            '--ray needs Ray, which is not installed; pip install "ccloss[ray]"'
         ) from None
     return ray
 
 
-def _check_answers(address: str) -> None:
-    """Looks whether anything listens at an address: Ray itself would try for eight minutes."""
+def _require_listener(address: str) -> None:
+    """Raises :class:`InputError` if nothing listens at an address; Ray would wait for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if not colon:  # a name such as auto, which Ray looks up
+    if not colon:  # a name such as auto
         return
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECTION_TIMEOUT).close()
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(
-            f"ray names {address!r}, where no cluster answers ({error}); start one with "
+            f"no Ray cluster answers at {address!r} ({error}); start one with "
             "`ray start --head`, or give its address"
         ) from None
 
 
 def _slots(resources: dict[str, float], cpus: float, gpus: float) -> int:
-    """Runs that find room at a time."""
-    wanted = {"CPU": cpus, "GPU": gpus}
-    rooms = [int(resources.get(name, 0) / share) for name, share in wanted.items() if share]
-    return min(rooms, default=1)
+    """Number of runs that fit the cluster at a time."""
+    required = {"CPU": cpus, "GPU": gpus}
+    fitting = [int(resources.get(name, 0) / share) for name, share in required.items() if share]
+    return min(fitting, default=1)

@@ -88,7 +88,7 @@ def plan(
     ]
 
 
-def check_own(run: Run) -> None:
+def require_same_experiment(run: Run) -> None:
     """Checks that a run's folder is free or holds this run.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A campaign ends in the same records however it goes."""
+"""Kills, crashes, locks and parallel execution do not change the results of a campaign."""
 
 import contextlib
 import json
@@ -18,46 +18,46 @@ import pytest
 import torch
 
 from campaigns import Log, results, small_plan
-from ccloss.bench.campaign import loop
-from ccloss.bench.campaign.executors import Here, processes
+from ccloss.bench.campaign import scheduler
+from ccloss.bench.campaign.executors import ProcessExecutor, SerialExecutor
 from ccloss.bench.campaign.plan import Run
 from ccloss.errors import InputError
 from ccloss.training.records import RunFolder
 from runs import Listener, content
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ccloss.bench.campaign.loop", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(["ccloss.bench.campaign.scheduler", "sklearn.datasets"])
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     runs = small_plan(tmp_path_factory.mktemp("undisturbed"))
-    assert loop.run(runs, Here(), observer=Log()) == []
+    assert scheduler.run_campaign(runs, SerialExecutor(), observer=Log()) == []
     return runs
 
 
-def test_every_run_is_done_once(undisturbed: list[Run]) -> None:
+def test_finished_runs_are_not_repeated(undisturbed: list[Run]) -> None:
     assert all(run.folder.finished for run in undisturbed)
     kept = {str(run.folder.path): content(run.folder.path) for run in undisturbed}
     log = Log()
-    assert loop.run(undisturbed, Here(), observer=log) == []
-    assert log.begun_runs == []
+    assert scheduler.run_campaign(undisturbed, SerialExecutor(), observer=log) == []
+    assert log.started_runs == []
     assert {str(run.folder.path): content(run.folder.path) for run in undisturbed} == kept
 
 
-def test_what_is_cut_short_goes_on(tmp_path: Path, undisturbed: list[Run]) -> None:
+def test_interrupted_run_continues(tmp_path: Path, undisturbed: list[Run]) -> None:
     runs = small_plan(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        loop.do(runs[1], watcher=_Interrupting())
+        scheduler.execute_run(runs[1], watcher=_Interrupting())
     assert not runs[1].folder.finished
     log = Log()
-    loop.run(runs, Here(), observer=log)
+    scheduler.run_campaign(runs, SerialExecutor(), observer=log)
     assert results(runs) == results(undisturbed)
-    assert log.begun_runs == [run.name for run in runs]
+    assert log.started_runs == [run.name for run in runs]
 
 
 class _Interrupting(Listener):
-    """Interrupts as a user does, which no run may take for a failure of its own."""
+    """Interrupts as Ctrl-C does. This is not a failure of the run."""
 
     def epoch(self, text: str) -> None:
         raise KeyboardInterrupt
@@ -66,14 +66,14 @@ class _Interrupting(Listener):
 def _campaign(out: Path, fields: dict[str, Any], started: Any) -> None:
     torch.set_num_threads(1)
     started.set()
-    loop.run(small_plan(out, **fields), Here(), observer=Log())
+    scheduler.run_campaign(small_plan(out, **fields), SerialExecutor(), observer=Log())
 
 
-def test_killed_five_times_at_random(tmp_path: Path) -> None:
+def test_five_random_kills_change_no_result(tmp_path: Path) -> None:
     fields = {"rounds": 2, "losses": "ce,cc", "epochs": 6}
     whole, killed = small_plan(tmp_path / "whole", **fields), small_plan(tmp_path / "cut", **fields)
     begun = time.perf_counter()
-    loop.run(whole, Here(), observer=Log())
+    scheduler.run_campaign(whole, SerialExecutor(), observer=Log())
     length = time.perf_counter() - begun
 
     chance = random.Random(3)
@@ -87,8 +87,8 @@ def test_killed_five_times_at_random(tmp_path: Path) -> None:
         time.sleep(chance.uniform(0.02, 0.3) * length)
         process.kill()
         process.join()
-    assert not all(run.folder.finished for run in killed), "it ended before the kills"
-    loop.run(killed, Here(), observer=Log())
+    assert not all(run.folder.finished for run in killed), "all runs ended before the kills"
+    scheduler.run_campaign(killed, SerialExecutor(), observer=Log())
     assert results(killed) == results(whole)
 
 
@@ -96,47 +96,49 @@ def _counted_campaign(out: Path, counts: Path, started: Any) -> None:
     torch.set_num_threads(1)
     started.wait(60)
     listener, log = Listener(), Log()
-    loop.run(small_plan(out, rounds=3), Here(), watcher=listener, observer=log)
+    scheduler.run_campaign(
+        small_plan(out, rounds=3), SerialExecutor(), watcher=listener, observer=log
+    )
     counts.write_text(json.dumps({"epochs": len(listener.epochs), "ended": len(log.outcomes)}))
 
 
-def test_two_campaigns_share_a_folder_and_do_no_run_twice(tmp_path: Path) -> None:
-    together = CONTEXT.Event()
+def test_two_campaigns_in_one_folder_execute_each_run_once(tmp_path: Path) -> None:
+    start = CONTEXT.Event()
     counts = [tmp_path / "one.json", tmp_path / "other.json"]
     both = [
-        CONTEXT.Process(target=_counted_campaign, args=(tmp_path / "runs", count, together))
+        CONTEXT.Process(target=_counted_campaign, args=(tmp_path / "runs", count, start))
         for count in counts
     ]
     for process in both:
         process.start()
-    together.set()
+    start.set()
     for process in both:
         process.join(120)
         assert process.exitcode == 0
     found = [json.loads(count.read_text()) for count in counts]
     assert sum(each["epochs"] for each in found) == 6 * 3
-    assert all(each["epochs"] > 0 for each in found), "one of them did it all"
+    assert all(each["epochs"] > 0 for each in found), "one campaign executed all runs"
     for run in small_plan(tmp_path / "runs", rounds=3):
         assert [line["epoch"] for line in run.folder.read_metrics()] == [1, 2, 3]
         assert run.folder.finished
 
 
-def test_a_run_in_other_hands_is_waited_for(
+def test_locked_run_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: list[Run]
 ) -> None:
-    monkeypatch.setattr(loop, "BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler, "LOCKED_POLL_SECONDS", 0.0)
     runs = small_plan(tmp_path)
     with contextlib.ExitStack() as hold:
         hold.enter_context(runs[0].folder.locked())
         log = _Releasing(hold)
-        assert loop.run(runs, Here(), observer=log) == []
+        assert scheduler.run_campaign(runs, SerialExecutor(), observer=log) == []
     assert log.waits == [1]
     assert [outcome.run for outcome in log.outcomes] == [*runs[1:], runs[0]]
     assert results(runs) == results(undisturbed)
 
 
 class _Releasing(Log):
-    """The other campaign, which lets go of its run when nothing else is left."""
+    """Releases the lock of another campaign when only the locked run is left."""
 
     def __init__(self, hold: contextlib.ExitStack) -> None:
         super().__init__()
@@ -147,12 +149,12 @@ class _Releasing(Log):
         self.hold.close()
 
 
-def test_a_failed_run_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_failed_run_is_recorded_and_others_continue(tmp_path: Path) -> None:
     runs = small_plan(tmp_path, rounds=1)
     broken = runs[0]
     log = Log()
-    broken.folder.model.mkdir(parents=True)  # where its weights are to go
-    failures = loop.run(runs, Here(), observer=log)
+    broken.folder.model.mkdir(parents=True)  # in the place of its weights
+    failures = scheduler.run_campaign(runs, SerialExecutor(), observer=log)
     assert [failure.run for failure in failures] == [broken]
     assert "model.safetensors" in failures[0].error
     failure = broken.folder.read_failure()
@@ -162,26 +164,30 @@ def test_a_failed_run_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert runs[1].folder.finished
     assert not broken.folder.finished
 
-    broken.folder.model.rmdir()  # mended: the next campaign tries again, and forgets
-    assert loop.run(runs, Here(), observer=Log()) == []
+    broken.folder.model.rmdir()  # the next campaign tries again and removes failure.json
+    assert scheduler.run_campaign(runs, SerialExecutor(), observer=Log()) == []
     assert broken.folder.finished
     assert not broken.folder.failure.exists()
 
 
-def test_what_can_be_mended_for_all_runs_is_one_line(tmp_path: Path) -> None:
+def test_bad_input_of_all_runs_raises_and_writes_nothing(tmp_path: Path) -> None:
     runs = small_plan(tmp_path, data="cifar100", backbone="convnet")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="cifar100"):
-        loop.run(runs, Here(), data_root=tmp_path / "nothing", observer=Log())
+        scheduler.run_campaign(
+            runs, SerialExecutor(), data_root=tmp_path / "nothing", observer=Log()
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["nothing"]
 
 
-def test_what_can_be_mended_for_some_runs_is_recorded_with_them(tmp_path: Path) -> None:
+def test_bad_input_of_some_runs_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     absent = small_plan(tmp_path, rounds=1, losses="ce", data="cifar100", backbone="convnet")
     present = small_plan(tmp_path, rounds=1, losses="ce")
     log = Log()
-    failures = loop.run([*absent, *present], Here(), data_root=tmp_path / "nothing", observer=log)
+    failures = scheduler.run_campaign(
+        [*absent, *present], SerialExecutor(), data_root=tmp_path / "nothing", observer=log
+    )
     assert [failure.run for failure in failures] == absent
     assert absent[0].folder.read_failure()["error"] == failures[0].error
     assert present[0].folder.finished
@@ -190,15 +196,15 @@ def test_what_can_be_mended_for_some_runs_is_recorded_with_them(tmp_path: Path) 
 # ---- processes -----------------------------------------------------------------------------------
 
 
-class _Executioner(Log):
-    """Kills the process of the first run once it has trained an epoch, so many times."""
+class _KillsWorkers(Log):
+    """Kills all worker processes after the first epoch of the first run."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
         self.times = times
 
-    def begun(self, run: Run) -> None:
-        super().begun(run)
+    def started(self, run: Run) -> None:
+        super().started(run)
         if self.times:
             self.times -= 1
             CONTEXT.Process(target=_kill_worker, args=(run.folder, os.getpid())).start()
@@ -215,19 +221,19 @@ def _kill_worker(folder: RunFolder, parent: int) -> None:
         os.kill(int(pid), signal.SIGKILL)
 
 
-def test_killed_processes_lose_nothing(tmp_path: Path, undisturbed: list[Run]) -> None:
+def test_killed_worker_processes_lose_nothing(tmp_path: Path, undisturbed: list[Run]) -> None:
     runs = small_plan(tmp_path)
-    log = _Executioner(times=1)
-    with processes(2) as executor:
+    log = _KillsWorkers(times=1)
+    with ProcessExecutor(2) as executor:
         assert executor.slots == 2
-        assert loop.run(runs, executor, observer=log) == []
+        assert scheduler.run_campaign(runs, executor, observer=log) == []
     assert results(runs) == results(undisturbed)
     assert len(log.outcomes) == len(runs)
-    assert log.begun_runs.count(runs[0].name) == 2, "it was not killed in its first run"
+    assert log.started_runs.count(runs[0].name) == 2, "no process was killed during the first run"
 
 
-class _Dying:
-    """An executor whose processes never live to the end of a job."""
+class _Crashes:
+    """An executor whose processes always crash."""
 
     slots = 2
 
@@ -237,32 +243,32 @@ class _Dying:
         return future
 
 
-def test_a_run_whose_process_always_dies_has_failed(tmp_path: Path) -> None:
+def test_run_whose_process_always_crashes_fails(tmp_path: Path) -> None:
     runs = small_plan(tmp_path, rounds=1)
     log = Log()
-    failures = loop.run(runs, _Dying(), observer=log)
+    failures = scheduler.run_campaign(runs, _Crashes(), observer=log)
     assert {failure.run.name for failure in failures} == {run.name for run in runs}
-    assert len(log.begun_runs) == len(runs) * loop.TRIES
-    assert all(f"died {loop.TRIES} times" in failure.error for failure in failures)
+    assert len(log.started_runs) == len(runs) * scheduler.MAX_CRASHES
+    assert all(f"crashed {scheduler.MAX_CRASHES} times" in failure.error for failure in failures)
     assert "terminated abruptly" in runs[0].folder.read_failure()["error"]
 
 
-class _DyingOnTheWay(_Dying):
-    """Its processes die after every epoch of a run, of which there are more than tries."""
+class _CrashesAfterEachEpoch(_Crashes):
+    """An executor whose processes crash after every epoch."""
 
     def submit(self, job: Any, argument: Any) -> Future[Any]:
         with contextlib.suppress(KeyboardInterrupt):
             future: Future[Any] = Future()
-            future.set_result(loop.do(argument, watcher=_Interrupting()))
+            future.set_result(scheduler.execute_run(argument, watcher=_Interrupting()))
             return future
         return super().submit(job, argument)
 
 
-def test_a_run_that_gets_on_between_deaths_has_not_failed(tmp_path: Path) -> None:
-    runs = small_plan(tmp_path, rounds=1, losses="ce", epochs=loop.TRIES + 2)
+def test_run_that_progresses_between_crashes_does_not_fail(tmp_path: Path) -> None:
+    runs = small_plan(tmp_path, rounds=1, losses="ce", epochs=scheduler.MAX_CRASHES + 2)
     log = Log()
-    assert loop.run(runs, _DyingOnTheWay(), observer=log) == []
-    assert len(log.begun_runs) == loop.TRIES + 3
+    assert scheduler.run_campaign(runs, _CrashesAfterEachEpoch(), observer=log) == []
+    assert len(log.started_runs) == scheduler.MAX_CRASHES + 3
     assert runs[0].folder.finished
 
 
@@ -270,15 +276,16 @@ PARENT = """
 import signal
 import sys
 from pathlib import Path
-from ccloss.bench.campaign import loop
-from ccloss.bench.campaign.executors import processes
+from ccloss.bench.campaign import scheduler
+from ccloss.bench.campaign.executors import ProcessExecutor
 from campaigns import Log, small_plan
 
 if __name__ == "__main__":
-    # A shell has what it starts in the background ignore it, and tests may be started there.
+    # A shell makes background processes ignore SIGINT, and tests may run in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with processes(1) as executor:
-        loop.run(small_plan(Path(sys.argv[1]), epochs=10_000), executor, observer=Log())
+    with ProcessExecutor(1) as executor:
+        runs = small_plan(Path(sys.argv[1]), epochs=10_000)
+        scheduler.run_campaign(runs, executor, observer=Log())
 """
 
 
@@ -300,7 +307,7 @@ def test_workers_end_with_their_campaign(tmp_path: Path, number: int) -> None:
             parent.wait(30)
         finally:
             parent.kill()
-    _wait(lambda: _is_free(folder))
+    _wait(lambda: _is_unlocked(folder))
 
 
 def _wait(holds: Any) -> None:
@@ -310,7 +317,7 @@ def _wait(holds: Any) -> None:
         time.sleep(0.05)
 
 
-def _is_free(folder: RunFolder) -> bool:
+def _is_unlocked(folder: RunFolder) -> bool:
     try:
         with folder.locked():
             return True
@@ -319,12 +326,12 @@ def _is_free(folder: RunFolder) -> bool:
 
 
 @pytest.mark.parametrize(("slots", "message"), [(0, "slots must be 1 or more"), (-1, "got -1")])
-def test_no_processes_are_refused(slots: int, message: str) -> None:
-    with pytest.raises(InputError, match=message), processes(slots):
+def test_number_of_slots_must_be_positive(slots: int, message: str) -> None:
+    with pytest.raises(InputError, match=message), ProcessExecutor(slots):
         pass
 
 
-def test_processes_under_a_launcher_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_runs_under_a_launcher_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="a launcher has started this process"), processes(2):
+    with pytest.raises(InputError, match="cannot be combined with a launcher"), ProcessExecutor(2):
         pass

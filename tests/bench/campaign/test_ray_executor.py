@@ -1,4 +1,4 @@
-"""A campaign on a Ray cluster of two nodes on this machine."""
+"""A campaign on a local Ray cluster of two nodes."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from ccloss.errors import InputError
 
 pytest.importorskip("ray", reason="needs ray: pip install 'ccloss[ray]'")
 
-# In a process of its own: Ray starts servers, and has warnings that are not ours.
+# In a separate process: Ray starts servers and emits warnings.
 SCRIPT = """
 import json
 import sys
@@ -25,16 +25,16 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 from campaigns import Log, small_plan
-from ccloss.bench.campaign import loop
-from ccloss.bench.campaign.executors import cluster
+from ccloss.bench.campaign import scheduler
+from ccloss.bench.campaign.executors import RayExecutor
 
 
-class KillsANode(Log):
-    \"\"\"Once both nodes are in the midst of a run.\"\"\"
+class KillsNode(Log):
+    \"\"\"Kills a node while both execute a run.\"\"\"
 
-    def begun(self, run):
-        super().begun(run)
-        if len(self.begun_runs) == 2:
+    def started(self, run):
+        super().started(run)
+        if len(self.started_runs) == 2:
             threading.Thread(target=self._kill).start()
 
     def _kill(self):
@@ -46,22 +46,22 @@ class KillsANode(Log):
 runs = small_plan(Path(sys.argv[1]), rounds=6, epochs=20)
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 second = nodes.add_node(num_cpus=1)
-log = KillsANode()
-with cluster(nodes.address) as executor:
+log = KillsNode()
+with RayExecutor(nodes.address) as executor:
     slots = executor.slots
-    failures = loop.run(runs, executor, observer=log)
+    failures = scheduler.run_campaign(runs, executor, observer=log)
 nodes.shutdown()
 found = {
     "slots": slots,
     "failures": [failure.error for failure in failures],
     "ended": [outcome.run.name for outcome in log.outcomes],
-    "begun": len(log.begun_runs),
+    "started": len(log.started_runs),
 }
 Path(sys.argv[2]).write_text(json.dumps(found))
 """
 
 
-def test_twelve_runs_on_two_nodes_of_which_one_is_killed(tmp_path: Path) -> None:
+def test_killed_node_loses_no_run(tmp_path: Path) -> None:
     script, found = tmp_path / "campaign.py", tmp_path / "found.json"
     script.write_text(SCRIPT)
     environment = {
@@ -81,7 +81,7 @@ def test_twelve_runs_on_two_nodes_of_which_one_is_killed(tmp_path: Path) -> None
     outcome = json.loads(found.read_text())
     assert outcome["slots"] == 2
     assert outcome["failures"] == []
-    assert outcome["begun"] > 12, "the node was not killed in the midst of a run"
+    assert outcome["started"] > 12, "the node was not killed during a run"
     runs = small_plan(tmp_path / "runs", rounds=6, epochs=20)
     assert sorted(outcome["ended"]) == sorted(run.name for run in runs)
     for run in runs:
@@ -89,10 +89,10 @@ def test_twelve_runs_on_two_nodes_of_which_one_is_killed(tmp_path: Path) -> None
         assert [line["epoch"] for line in run.folder.read_metrics()] == list(range(1, 21))
 
 
-def test_a_cluster_that_is_not_there_is_one_line() -> None:
+def test_missing_cluster_is_an_input_error() -> None:
     with (
-        pytest.raises(InputError, match=r"ray names '127.0.0.1:1', where no cluster answers"),
-        executors.cluster("127.0.0.1:1"),
+        pytest.raises(InputError, match=r"no Ray cluster answers at '127.0.0.1:1'"),
+        executors.RayExecutor("127.0.0.1:1"),
     ):
         pass
 
@@ -107,7 +107,7 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
         ({"CPU": 1}, 2, 0, 0),
     ],
 )
-def test_slots_are_what_finds_room(
+def test_slots_are_the_runs_that_fit(
     resources: dict[str, float], cpus: float, gpus: float, slots: int
 ) -> None:
     assert executors._slots(resources, cpus, gpus) == slots
