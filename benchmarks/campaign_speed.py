@@ -19,7 +19,7 @@ from ccloss.bench.campaign.executors import ProcessExecutor
 from ccloss.bench.campaign.plan import Run, plan
 from ccloss.bench.campaign.scheduler import Outcome, run_campaign
 from ccloss.bench.experiment import Experiment
-from ccloss.training.records import provenance
+from ccloss.training.provenance import provenance
 
 
 class Quiet:

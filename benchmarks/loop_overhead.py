@@ -26,8 +26,10 @@ from ccloss.data.sources import Dataset
 from ccloss.losses import make_loss
 from ccloss.models import build_model
 from ccloss.training.config import RunConfig
-from ccloss.training.loop import learning_rate, train
-from ccloss.training.records import RunFolder, provenance
+from ccloss.training.loop import train
+from ccloss.training.provenance import provenance
+from ccloss.training.records import RunFolder
+from ccloss.training.step import cosine_learning_rate
 
 
 def an_epoch(data: str, backbone: str) -> RunConfig:
@@ -90,7 +92,7 @@ def bare(config: RunConfig, data: Dataset) -> float:
     started = time.perf_counter()
     for step, rows in enumerate(torch.randperm(len(labels)).split(batch)):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, 0.1, 1e-5)
+            group["lr"] = cosine_learning_rate(step, steps, 0.1, 1e-5)
         images = pixels[rows]
         if padding:
             top, left = torch.randint(0, 2 * padding + 1, (2, batch))

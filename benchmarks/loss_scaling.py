@@ -34,7 +34,7 @@ from torch.multiprocessing.spawn import spawn
 
 from benchmarks.loss_cost import A_TIMING, timed
 from ccloss.functional import channel_correlation
-from ccloss.training.records import provenance
+from ccloss.training.provenance import provenance
 
 WORLD = 2
 CALLS = 10

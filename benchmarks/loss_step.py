@@ -23,7 +23,7 @@ import torch
 from ccloss.losses import LOSSES, make_loss
 from ccloss.models import build_model
 from ccloss.training.config import ATTENTION_SUFFIX as ATTENTION
-from ccloss.training.records import provenance
+from ccloss.training.provenance import provenance
 
 BATCH, CLASSES, SIZE, WIDTH = 32, 100, 32, 512
 SAME_HEAD = "ce" + ATTENTION

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ccloss.training.records import provenance
+from ccloss.training.provenance import provenance
 
 PYTHON, TORCH = "python -c pass", "import torch"
 RIVALS = {

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from ccloss.models import build_model
-from ccloss.training.records import provenance
+from ccloss.training.provenance import provenance
 
 BATCH = 32
 SLOW = 5.0

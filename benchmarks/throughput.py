@@ -80,7 +80,8 @@ from ccloss.models import Classifier, build_model
 from ccloss.training.config import RunConfig
 from ccloss.training.devices import default_precision
 from ccloss.training.loop import train
-from ccloss.training.records import RunFolder, provenance
+from ccloss.training.provenance import provenance
+from ccloss.training.records import RunFolder
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32
