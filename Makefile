@@ -1,17 +1,21 @@
-# make demo   sets up, trains three losses on the embedded digits, ends in a table, figures, a page
-# make test   sets up, runs every check
-# What they are made of can be called by itself: setup format lint types unit docs.
+# make demo     create .venv, train three losses on the embedded digits, write a table, figures and a page
+# make test     create .venv, run every check
+# make site     build the documentation into site/; warnings are errors
+# make bench    measure the speed again and rebuild docs/performance.md (under 10 minutes)
+# make oldest   run the tests of the library with the oldest supported PyTorch, in .oldest
+# Parts of `make test`: setup format lint types unit docs site.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+OLDEST := .oldest/bin
 
-.PHONY: demo test setup format lint types unit docs
+.PHONY: demo test setup format lint types unit docs site bench oldest
 
 demo: $(READY)
 	$(BIN)/ccloss compare --data digits --losses ce,ce+cam,cc --rounds 3 --out runs/demo
 
-test: format lint types unit docs
+test: format lint types unit docs site
 
 setup: $(READY)
 
@@ -33,4 +37,19 @@ unit: $(READY)
 	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope --ignore tests/documentation
 
 docs: $(READY)
-	$(BIN)/pytest --doctest-modules src tests/documentation
+	$(BIN)/pytest -rs --doctest-modules src tests/documentation
+
+site: $(READY)
+	$(BIN)/python docs/build_site.py
+
+bench: $(READY)
+	OMP_NUM_THREADS=2 PYTHON=$(BIN)/python sh benchmarks/run.sh
+
+oldest: $(OLDEST)/python
+	PYTHONPATH=src $(OLDEST)/python -m pytest -q -p no:cacheprovider -o filterwarnings=default \
+		tests/test_functional.py tests/losses tests/models
+
+$(OLDEST)/python:
+	$(PYTHON) -m venv .oldest
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check \
+		"torch==2.4.*" "torchvision==0.19.*" "timm>=1.0.15" hypothesis pytest

@@ -19,8 +19,7 @@ from typing import Any, Literal
 
 from ccloss.data.catalog import SOURCES
 from ccloss.errors import InputError
-from ccloss.training.files import write_atomically
-from ccloss.training.records import Record, RunFolder, find_runs
+from ccloss.training.records import Record, RunFolder, find_runs, write_atomically
 
 CAMPAIGN_SUFFIX = ".jsonl"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ccloss.bench.campaign.cost import Cost
     from ccloss.bench.campaign.plan import Run
     from ccloss.bench.campaign.scheduler import Outcome
-    from ccloss.training.progress import ProgressReporter
+    from ccloss.training.loop import Watcher
 
 T = TypeVar("T")
 
@@ -34,13 +34,13 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def progress_reporter() -> "ProgressReporter":
+def progress_reporter() -> "Watcher":
     """The display for the main process. The other processes display nothing."""
     if is_main_process():
         return RunScreen()
-    from ccloss.training.progress import NullProgress
+    from ccloss.training.loop import Silent
 
-    return NullProgress()
+    return Silent()
 
 
 class RunScreen:
@@ -173,7 +173,7 @@ class CampaignScreen:
 
     def _time_left(self) -> str:
         """Estimated from the time taken so far, relative to what it was expected to take."""
-        from ccloss.training.progress import duration
+        from ccloss.training.loop import duration
 
         left = self.left
         for name, run in list(self.running.items()):

@@ -34,12 +34,11 @@ def train(
     """
     from ccloss.bench.campaign.plan import resolve_for
     from ccloss.training import loop
-    from ccloss.training.components import load_data
 
     folder = RunFolder(out)
     config = resolve_for(experiment, folder, data_root)
     reporter = progress_reporter()
-    dataset = load_data(config, data_root, reporter)
+    dataset = loop.load_data(config, data_root, reporter)
     record = loop.train(
         config,
         folder,
@@ -47,7 +46,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         workers=workers,
-        reporter=reporter,
+        watcher=reporter,
     )
     if is_main_process():
         _print_evaluation(record.method, record.evaluation)
@@ -65,12 +64,11 @@ def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = 
     folder = RunFolder(run)
     record = folder.read_record()
 
-    from ccloss.training.components import load_data
-    from ccloss.training.evaluation import evaluate as evaluate_run
+    from ccloss.training import loop
 
     reporter = progress_reporter()
-    dataset = load_data(RunConfig.from_dict(record.experiment), data_root, reporter)
-    evaluation = evaluate_run(folder, dataset, workers=workers, reporter=reporter)
+    dataset = loop.load_data(RunConfig.from_dict(record.experiment), data_root, reporter)
+    evaluation = loop.evaluate(folder, dataset, workers=workers, watcher=reporter)
     if is_main_process():
         _print_evaluation(record.method, {**evaluation, "split": record.evaluation["split"]})
 
@@ -81,10 +79,9 @@ def _print_evaluation(method: str, evaluation: dict[str, Any]) -> None:
         if name == "class_accuracy":
             known = [each for each in value if each is not None]
             table.add_row("worst class accuracy", f"{min(known):.2f} %")
-        elif name == "class_attention_mass":
+        elif name == "class_channels":
             known = [each for each in value or [] if each is not None]
-            text = f"{min(known):.3f} to {max(known):.3f}" if known else "–"
-            table.add_row("attention mass of a class", text)
+            table.add_row("open channels", f"{min(known)} to {max(known)}" if known else "–")
         elif name == "calibration_bins":
             continue  # the calibration error summarizes them
         elif isinstance(value, float):

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from ccloss.bench.campaign.plan import Run
 from ccloss.data.catalog import SOURCES
-from ccloss.training.components import load_data
 from ccloss.training.config import RunConfig
-from ccloss.training.timing import seconds_per_step
+from ccloss.training.loop import load_data, seconds_per_step
 
 _EVALUATION = 1 / 3
 """Of the work of an image in a step: an evaluation has no way back."""
