@@ -1,0 +1,10 @@
+#!/bin/sh
+# Measures everything in docs/performance.md again and rebuilds the page: make bench
+set -eu
+cd "$(dirname "$0")/.."
+: "${PYTHON:=python}"
+$PYTHON -m benchmarks.start_up
+$PYTHON -m benchmarks.step
+$PYTHON -m benchmarks.throughput
+$PYTHON -m benchmarks.loss_cost --repetitions 5 --gigabytes 2 --out benchmarks/results/loss_cost.json
+$PYTHON -m benchmarks.write_performance
