@@ -6,9 +6,8 @@ from typing import Any
 
 from ccloss.bench.experiment import Experiment
 from ccloss.data.sources import Dataset
-from ccloss.training.components import load_data
 from ccloss.training.config import RunConfig
-from ccloss.training.progress import NullProgress
+from ccloss.training.loop import Silent, load_data
 from ccloss.training.records import RunFolder
 
 
@@ -41,7 +40,7 @@ class Interrupted(Exception):
 
 
 @dataclass
-class Listener(NullProgress):
+class Listener(Silent):
     """Remembers what it is told, and interrupts the run after so many epochs."""
 
     interrupt_after: int | None = None

@@ -1,0 +1,75 @@
+"""The recipes of CONTRIBUTING.md work exactly as written, in a copy of the package."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from markdown_blocks import FENCE, ROOT
+
+from ccloss.training.records import RunFolder
+
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
+RECIPES = dict(re.findall(r"^### (.*?)\n(.*?)(?=^##|\Z)", GUIDE, re.MULTILINE | re.DOTALL))
+
+
+def apply(edit: str, root: Path) -> None:
+    """Apply a block ``# PATH`` with added lines (+), each group before or after a kept line.
+
+    Added lines above the first kept line go before the first import of the package; the others go
+    below the kept line that precedes them.
+    """
+    header, *lines = edit.splitlines()
+    path = root / header.removeprefix("# ")
+    content = path.read_text().splitlines()
+    place = next(n for n, line in enumerate(content) if line.startswith("from ccloss"))
+    for line in lines:
+        if line.startswith("+"):
+            content.insert(place, line[1:])
+            place += 1
+        else:
+            place = content.index(line[1:]) + 1
+    path.write_text("\n".join(content) + "\n")
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_recipe_trains(title: str, tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    commands = []
+    for block in FENCE.finditer(RECIPES[title]):
+        language, code = block["language"], block["code"]
+        if language == "diff":
+            apply(code, tmp_path)
+        elif language == "sh":
+            commands += code.splitlines()
+        else:
+            header, _, content = code.partition("\n")
+            file = tmp_path / header.removeprefix("# ")
+            assert not file.exists()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+    assert commands
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "ccloss"
+        done = subprocess.run(
+            [sys.executable, "-m", "ccloss", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        out = Path(arguments[arguments.index("--out") + 1])
+        assert RunFolder(tmp_path / out).read_record().steps == 3
+
+
+def test_there_is_a_recipe_for_each_kind() -> None:
+    assert set(RECIPES) >= {"A loss", "A backbone"}
