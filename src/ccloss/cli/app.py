@@ -1,5 +1,6 @@
 """The ``ccloss`` command: its subcommands, exit codes and error messages."""
 
+import io
 import logging
 import os
 import re
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from ccloss import __version__
 from ccloss.cli.compare import compare
+from ccloss.cli.console import printable
 from ccloss.cli.data import list_data, verify
 from ccloss.cli.losses import losses
 from ccloss.cli.parameters import option_names
@@ -19,6 +21,24 @@ from ccloss.cli.reproduce import reproduce
 from ccloss.cli.train import evaluate, train
 from ccloss.errors import DivergenceError, InputError
 from ccloss.training.config import explain
+
+THIRD_PARTY = (
+    "accelerate",
+    "datasets",
+    "fsspec",
+    "httpx",
+    "huggingface_hub",
+    "matplotlib",
+    "PIL",
+    "pyarrow",
+    "pytorch_metric_learning",
+    "ray",
+    "requests",
+    "safetensors",
+    "timm",
+    "torchvision",
+)
+"""Packages whose own exception types report what a user can fix, such as a failed download."""
 
 app = App(
     name="ccloss",
@@ -43,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code. 0: success. 1: the work failed (a loss diverged, data do not verify). 2: bad
         input, reported in one line on standard error. 130: interrupted.
     """
+    _print_any_text()
     # The Hub's client logs every retry; the final error message is enough.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     tokens = [_loss_option(token) for token in (sys.argv[1:] if arguments is None else arguments)]
@@ -50,20 +71,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return (
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
         )
-    except CycloptsError as error:
-        cause = error.__cause__
-        return _fail(explain(cause) if isinstance(cause, ValidationError) else str(error), 2)
-    except InputError as error:
-        return _fail(str(error), 2)
     except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return _fail(_disk_error(error), 2)
-    except DivergenceError as error:
-        return _fail(str(error), 1)
     except (KeyboardInterrupt, SystemExit):  # cyclopts turns the first into the second
         return _fail("interrupted; the checkpoint of the last complete epoch is kept", 130)
+    except Exception as error:
+        text = _message(error)
+        if text is None:
+            raise  # a defect of this package keeps its traceback
+        return _fail(text, 1 if isinstance(error, DivergenceError) else 2)
+
+
+def _message(error: Exception) -> str | None:
+    """The message for an error that the user can fix; ``None`` for any other error."""
+    if isinstance(error, CycloptsError) and isinstance(error.__cause__, ValidationError):
+        return explain(error.__cause__)
+    if isinstance(error, ValidationError):
+        return explain(error)
+    if isinstance(error, CycloptsError | InputError | DivergenceError):
+        return str(error)
+    if isinstance(error, OSError):
+        return _disk_error(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory; use a smaller --batch-size or fewer --jobs"
+    package = type(error).__module__.partition(".")[0]
+    return f"{package}: {error}" if package in THIRD_PARTY else None
+
+
+def _print_any_text() -> None:
+    """Lets names that the terminal cannot encode be printed as escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _loss_option(token: str) -> str:
@@ -82,7 +122,7 @@ def _disk_error(error: OSError) -> str:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"error: {_with_option_names(' '.join(text.split()))}", file=sys.stderr)
+    print(f"error: {printable(_with_option_names(' '.join(text.split())))}", file=sys.stderr)
     return code
 
 

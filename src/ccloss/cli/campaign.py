@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
-from ccloss.cli.console import CampaignScreen, counted, is_main_process, progress_reporter
+from ccloss.cli.console import (
+    CampaignScreen,
+    counted,
+    is_main_process,
+    print_table,
+    printable,
+    progress_reporter,
+)
 from ccloss.cli.parameters import Resources
 from ccloss.errors import InputError
 
@@ -82,7 +88,7 @@ def execute(runs: "Sequence[Run]", resources: Resources) -> bool:
             )
     for failure in failures:
         reason = " ".join(failure.error.split())
-        print(f"failed: {failure.run.folder.path}: {reason}", file=sys.stderr)
+        print(printable(f"failed: {failure.run.folder.path}: {reason}"), file=sys.stderr)
     return bool(failures)
 
 
@@ -95,18 +101,20 @@ def print_costs(runs: "Sequence[Run]", resources: Resources) -> None:
     cells: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         cells.setdefault(run.cell, []).append(index)
-    table = Table("cell", "rounds", "done", "steps a round", "steps left", "time left")
+    rows = []
     for name, indices in cells.items():
         own = [costs[index] for index in indices]
-        table.add_row(
-            name,
-            str(len(own)),
-            str(sum(runs[index].folder.finished for index in indices)),
-            f"{own[0].steps:,}",
-            f"{sum(cost.steps_left for cost in own):,}",
-            duration(sum(cost.seconds_left for cost in own)),
+        rows.append(
+            (
+                name,
+                str(len(own)),
+                str(sum(runs[index].folder.finished for index in indices)),
+                f"{own[0].steps:,}",
+                f"{sum(cost.steps_left for cost in own):,}",
+                duration(sum(cost.seconds_left for cost in own)),
+            )
         )
-    Console().print(table)
+    print_table(("cell", "rounds", "finished", "steps per round", "steps left", "time left"), rows)
     left = sum(cost.seconds_left for cost in costs)
     print(
         f"{sum(cost.steps_left for cost in costs):,} steps, about {duration(left)} on this "

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
+from unicodedata import category
 
 from rich.console import Console
 from rich.live import Live
@@ -16,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ccloss.bench.campaign.cost import Cost
@@ -43,6 +45,30 @@ def progress_reporter() -> "Watcher":
     return Silent()
 
 
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table. Cells are literal text: markup, line breaks and long words are kept."""
+    table = Table()
+    for header in headers:
+        table.add_column(Text(printable(header)), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console().print(table)
+
+
+def printable(text: str) -> str:
+    r"""Replaces control characters, and bytes that are not UTF-8, by escapes such as ``\n``."""
+    return "".join(
+        _escape(character) if category(character) in ("Cc", "Cs", "Zl", "Zp") else character
+        for character in text
+    )
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, read by surrogateescape
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
 class RunScreen:
     """Shows the progress of a run: a bar on a terminal, otherwise a line per epoch."""
 
@@ -56,7 +82,7 @@ class RunScreen:
             yield from iterable
             return
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -84,7 +110,7 @@ class RunScreen:
 
     def _print(self, text: str) -> None:
         self.last_output = time.monotonic()
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(Text(printable(text)), soft_wrap=True)
 
 
 class CampaignScreen:
@@ -164,11 +190,11 @@ class CampaignScreen:
 
     def _table(self) -> Table:
         head = f"{self.done} of {counted(self.total, 'run')} done, {self._time_left()}"
-        table = Table(title=self.note or head, title_justify="left", box=None)
+        table = Table(title=Text(self.note or head), title_justify="left", box=None)
         for name in ("running", "epoch", "loss", "accuracy"):
             table.add_column(name, justify="left" if name == "running" else "right")
         for name, run in list(self.running.items()):
-            table.add_row(name, *_state(run))
+            table.add_row(Text(printable(name)), *_state(run))
         return table
 
     def _time_left(self) -> str:
@@ -186,7 +212,7 @@ class CampaignScreen:
         return f"about {duration(max(left, 0))} left"
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(Text(printable(text)), soft_wrap=True)
 
 
 def _state(run: "Run") -> tuple[str, str, str]:

@@ -1,13 +1,11 @@
 """``ccloss train`` and ``ccloss evaluate``."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ccloss.bench.experiment import Experiment
-from ccloss.cli.console import is_main_process, progress_reporter
+from ccloss.cli.console import is_main_process, print_table, printable, progress_reporter
 from ccloss.cli.parameters import DataRoot, ExperimentFields
 from ccloss.training.config import RunConfig
 from ccloss.training.records import RunFolder
@@ -50,7 +48,7 @@ def train(
     )
     if is_main_process():
         _print_evaluation(record.method, record.evaluation)
-        print(f"run folder: {out}")
+        print(f"run folder: {printable(str(out))}")
 
 
 def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = None) -> None:
@@ -74,19 +72,21 @@ def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = 
 
 
 def _print_evaluation(method: str, evaluation: dict[str, Any]) -> None:
-    table = Table("metric", method)
+    print_table(("metric", method), _rows(evaluation))
+
+
+def _rows(evaluation: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in evaluation.items():
         if name == "class_accuracy":
             known = [each for each in value if each is not None]
-            table.add_row("worst class accuracy", f"{min(known):.2f} %")
+            yield "worst class accuracy", f"{min(known):.2f} %"
         elif name == "class_channels":
             known = [each for each in value or [] if each is not None]
-            table.add_row("open channels", f"{min(known)} to {max(known)}" if known else "–")
+            yield "active channels", f"{min(known)} to {max(known)}" if known else "–"
         elif name == "calibration_bins":
             continue  # the calibration error summarizes them
         elif isinstance(value, float):
             unit = " %" if name in ("accuracy", "top5", "calibration_error") else ""
-            table.add_row(name.replace("_", " "), f"{value:.2f}{unit}" if unit else f"{value:.4f}")
+            yield name.replace("_", " "), f"{value:.2f}{unit}" if unit else f"{value:.4f}"
         else:
-            table.add_row(name.replace("_", " "), "–" if value is None else str(value))
-    Console().print(table)
+            yield name.replace("_", " "), "–" if value is None else str(value)

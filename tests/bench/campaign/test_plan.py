@@ -1,4 +1,4 @@
-"""What is to be done, and where."""
+"""Configurations and folders of the runs of a campaign."""
 
 import dataclasses
 from pathlib import Path
@@ -14,7 +14,7 @@ from ccloss.training.records import RunFolder
 from runs import small_config, small_experiment
 
 
-def test_rounds_come_before_further_rounds_and_differ_in_the_seed_alone(tmp_path: Path) -> None:
+def test_first_rounds_come_first_and_rounds_differ_in_the_seed(tmp_path: Path) -> None:
     runs = plan([small_experiment(loss=name, seed=5) for name in ("ce", "cc")], 3, tmp_path)
     assert [(run.config.loss, run.round) for run in runs] == [
         (loss, number) for number in (1, 2, 3) for loss in ("ce", "cc")
@@ -24,7 +24,7 @@ def test_rounds_come_before_further_rounds_and_differ_in_the_seed_alone(tmp_path
         assert dataclasses.replace(run.config, seed=0) == small_config(loss=run.config.loss)
 
 
-def test_places_tell_data_backbone_and_method(tmp_path: Path) -> None:
+def test_folder_names_contain_data_backbone_and_method(tmp_path: Path) -> None:
     experiments = [
         small_experiment(loss="cc"),
         small_experiment(loss="cc", loss_options={"weight": 0.5}),
@@ -40,7 +40,7 @@ def test_places_tell_data_backbone_and_method(tmp_path: Path) -> None:
     ]
 
 
-def test_the_whole_paper_has_no_run_twice_and_none_too_few(tmp_path: Path) -> None:
+def test_plan_of_the_paper_is_complete_without_duplicates(tmp_path: Path) -> None:
     experiments = [cell.experiment for table in TABLES.values() for cell in table.cells()]
     runs = plan(experiments, 5, tmp_path)
     wanted = {repr(experiment.resolve()) for experiment in experiments}
@@ -50,18 +50,41 @@ def test_the_whole_paper_has_no_run_twice_and_none_too_few(tmp_path: Path) -> No
     assert len({run.folder.path for run in runs}) == len(runs) == 5 * len(wanted)
 
 
-def test_no_rounds_are_refused(tmp_path: Path) -> None:
+def test_rounds_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="rounds must be 1 or more, got 0"):
         small_plan(tmp_path, rounds=0)
 
 
-def test_two_experiments_in_one_place_are_refused(tmp_path: Path) -> None:
+def test_option_at_its_default_is_the_same_run(tmp_path: Path) -> None:
+    (plain,) = small_plan(tmp_path, rounds=1, losses="cc")
+    (same,) = small_plan(tmp_path, rounds=1, losses="cc", loss_options={"weight": "1.0"})
+    (other,) = small_plan(tmp_path, rounds=1, losses="cc", loss_options={"weight": 2})
+    assert (same.config, same.folder.path) == (plain.config, plain.folder.path)
+    assert other.folder.path != plain.folder.path
+
+
+def test_long_names_are_shortened_and_stay_distinct(tmp_path: Path) -> None:
+    weights = [[1 + number / 7] * 100 for number in range(3)]
+    experiments = [small_experiment(loss_options={"class_weights": each}) for each in weights]
+    experiments += [
+        small_experiment(data=f"folder:{'花' * 200}{number}", backbone="convnet", channels=3)
+        for number in (1, 2)
+    ]
+    runs = plan(experiments, 1, tmp_path)
+    assert len({run.folder.path for run in runs}) == len(runs)
+    for run in runs:
+        run.folder.path.mkdir(parents=True)
+        names = run.folder.path.relative_to(tmp_path).parts
+        assert all(len(name.encode()) <= 120 for name in names)
+
+
+def test_two_experiments_cannot_share_a_folder(tmp_path: Path) -> None:
     experiments = [small_experiment(epochs=3), small_experiment(epochs=4)]
     with pytest.raises(InputError, match=r"would share .*epochs: 3 before, 4 now"):
         plan(experiments, 1, tmp_path)
 
 
-def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
+def test_folder_of_another_experiment_is_rejected(tmp_path: Path) -> None:
     before, now = (small_plan(tmp_path, epochs=epochs)[0] for epochs in (3, 4))
     before.folder.path.mkdir(parents=True)
     before.folder.write_config(before.config)
@@ -70,7 +93,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
         require_same_experiment(now)
 
 
-def test_a_folder_of_other_channels_is_refused(tmp_path: Path) -> None:
+def test_folder_of_other_channels_is_rejected(tmp_path: Path) -> None:
     planned = small_plan(tmp_path)[0]
     run = dataclasses.replace(planned, config=dataclasses.replace(planned.config, channels=3))
     run.folder.path.mkdir(parents=True)
@@ -117,7 +140,7 @@ def test_a_single_run_resumes_in_its_stored_precision(
     assert resolve_for(experiment, folder) == config
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+def test_folder_with_foreign_files_is_rejected(tmp_path: Path) -> None:
     run = small_plan(tmp_path)[0]
     run.folder.path.mkdir(parents=True)
     (run.folder.path / "thesis.tex").write_text("mine")
@@ -125,7 +148,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
         require_same_experiment(run)
 
 
-def test_a_failure_alone_does_not_keep_a_run_from_its_folder(tmp_path: Path) -> None:
+def test_failed_run_can_be_repeated(tmp_path: Path) -> None:
     run = small_plan(tmp_path)[0]
     run.folder.write_failure(InputError("there were no data"))
     require_same_experiment(run)

@@ -211,7 +211,7 @@ class _KillsWorkers(Log):
 
 
 def _kill_worker(folder: RunFolder, parent: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not folder.metrics.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     children = subprocess.run(
@@ -311,7 +311,7 @@ def test_workers_end_with_their_campaign(tmp_path: Path, number: int) -> None:
 
 
 def _wait(holds: Any) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)

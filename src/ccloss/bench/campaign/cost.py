@@ -1,4 +1,4 @@
-"""What a campaign will cost, before it begins: steps, and about how long they take."""
+"""Estimates of the steps and the time of a campaign, before it starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from ccloss.data.catalog import SOURCES
 from ccloss.training.config import RunConfig
 from ccloss.training.loop import load_data, seconds_per_step
 
-_EVALUATION = 1 / 3
-"""Of the work of an image in a step: an evaluation has no way back."""
+_EVALUATION_COST = 1 / 3
+"""Cost of evaluating an image, relative to training on it: there is no backward pass."""
 
-_OF_THE_SPEED = ("data", "backbone", "image_size", "batch_size", "precision", "pretrained")
-"""Fields on which the time of a step depends; the loss is a small part of it."""
+_SPEED_FIELDS = ("data", "backbone", "image_size", "batch_size", "precision", "pretrained")
+"""Fields that determine the time of a step. The loss is a small part of it and is ignored."""
 
 
 class Counts(NamedTuple):
@@ -29,13 +29,13 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run.
+    """The estimated cost of one run.
 
     Attributes:
-        steps: of the optimiser, in all.
-        steps_left: those not done yet.
-        seconds: about how long all of them take on this machine, evaluations included.
-        measured: the time of a step is that of runs that have ended, not of a few steps just done.
+        steps: optimiser steps of the whole run.
+        steps_left: steps that are not finished.
+        seconds: estimated time of the whole run on this machine, evaluations included.
+        measured: whether the estimate uses finished runs; otherwise a few timed steps.
     """
 
     steps: int
@@ -45,41 +45,40 @@ class Cost:
 
     @property
     def seconds_left(self) -> float:
-        """Of what is not done yet."""
+        """Estimated time of the steps that are left."""
         return self.seconds * self.steps_left / self.steps
 
 
 def estimate(runs: Sequence[Run], data_root: Path | None = None) -> list[Cost]:
-    """The cost of each run.
+    """Estimates the cost of each run.
 
-    The time of a step is that of finished runs of the same network, images and batch, and where
-    there is none, that of a few steps on random images, done now.
+    The time of a step comes from finished runs with the same network, images and batch size. If
+    there are none, a few steps on random images are timed.
 
     Raises:
-        InputError: images in a folder cannot be counted; data sets that are known by name need not
-            be there.
+        InputError: the images of a folder cannot be counted. Named data sets are not read.
     """
     counts: dict[Any, Counts] = {}
-    known = {key: (seconds, True) for key, seconds in _seconds_of_finished(runs).items()}
+    step_seconds = {key: (seconds, True) for key, seconds in _seconds_of_finished(runs).items()}
     costs = []
     for run in runs:
         config = run.config
-        of_data = (config.data, config.train_limit, config.test_limit)
-        if of_data not in counts:
-            counts[of_data] = count_images(config, data_root)
-        images = counts[of_data]
+        data_key = (config.data, config.train_limit, config.test_limit)
+        if data_key not in counts:
+            counts[data_key] = count_images(config, data_root)
+        images = counts[data_key]
         key = _speed_key(config)
-        if key not in known and not run.folder.finished:
-            known[key] = (
+        if key not in step_seconds and not run.folder.finished:
+            step_seconds[key] = (
                 seconds_per_step(config, images.classes),
                 False,
             )
-        costs.append(_cost(run, config, images, *known.get(key, (0.0, True))))
+        costs.append(_cost(run, config, images, *step_seconds.get(key, (0.0, True))))
     return costs
 
 
 def count_images(config: RunConfig, data_root: Path | None = None) -> Counts:
-    """The sizes of a run's data, without reading them where they are known by name."""
+    """The sizes of a run's data. Named data sets are not read."""
     source = SOURCES.get(config.data)
     if source is None:
         dataset = load_data(config, data_root)
@@ -92,11 +91,11 @@ def count_images(config: RunConfig, data_root: Path | None = None) -> Counts:
 
 def _cost(run: Run, config: RunConfig, images: Counts, step: float, measured: bool) -> Cost:
     batch, epochs = config.batch_size, config.epochs
-    an_epoch = max(1, images.train // batch)
-    steps = min(epochs * an_epoch, config.max_steps or epochs * an_epoch)
-    evaluations = max(1, steps // an_epoch // config.evaluate_every)
-    # The time of a finished run has its evaluations in it.
-    work = steps if measured else steps + _EVALUATION * evaluations * images.test / batch
+    epoch_steps = max(1, images.train // batch)
+    steps = min(epochs * epoch_steps, config.max_steps or epochs * epoch_steps)
+    evaluations = max(1, steps // epoch_steps // config.evaluate_every)
+    # The time of a finished run includes its evaluations.
+    work = steps if measured else steps + _EVALUATION_COST * evaluations * images.test / batch
     return Cost(steps, max(0, steps - _steps_done(run, steps)), work * step, measured)
 
 
@@ -108,7 +107,7 @@ def _steps_done(run: Run, steps: int) -> int:
 
 
 def _seconds_of_finished(runs: Sequence[Run]) -> dict[Any, float]:
-    """Median wall time over steps, by what it depends on."""
+    """Median wall time per step of finished runs, by the fields that determine it."""
     found: dict[Any, list[float]] = {}
     for run in runs:
         if run.folder.finished:
@@ -118,4 +117,4 @@ def _seconds_of_finished(runs: Sequence[Run]) -> dict[Any, float]:
 
 
 def _speed_key(config: RunConfig) -> tuple[Any, ...]:
-    return tuple(getattr(config, name) for name in _OF_THE_SPEED)
+    return tuple(getattr(config, name) for name in _SPEED_FIELDS)

@@ -1,20 +1,24 @@
-"""What is to be done: experiments x rounds, each with its folder."""
+"""The runs of a campaign: every round of every experiment, with its configuration and folder."""
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccloss.bench.experiment import Experiment
+from ccloss.bench.experiment import DEFAULTS, PROTOCOLS, Experiment
 from ccloss.data.sources import image_channels
 from ccloss.errors import InputError
 from ccloss.training.config import Precision, RunConfig, differences
 from ccloss.training.devices import default_precision
 from ccloss.training.records import RunFolder, folder_name
 
-_NAMED = ("batch_size", "hidden_features")
+_NAME_FIELDS = ("batch_size", "hidden_features")
 """Fields that are part of a folder's name, beside the method, if they differ from the protocol."""
+
+_MAX_NAME_BYTES = 120
+"""Longer names of folders are shortened; file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,24 @@ def plan(
     channels = functools.cache(lambda data: image_channels(data, data_root))
     device = default_precision()
     cells: dict[Path, RunConfig] = {}
-    asked: dict[Path, Experiment] = {}
+    open_precision = set()
     for experiment in experiments:
         own = experiment.channels or channels(experiment.data)
         config = experiment.resolve(channels=own, precision=device)
         folder = out / _path(config)
         if cells.setdefault(folder, config) != config:
             changed = differences(cells[folder].to_dict(), config.to_dict())
-            raise InputError(f"two experiments would share {folder} ({changed}); run them apart")
-        asked[folder] = experiment
+            raise InputError(
+                f"two experiments would share the folder {folder} ({changed}); "
+                "run them with different --out"
+            )
+        if experiment.precision is None:
+            open_precision.add(folder)
     stored = _stored_precisions(cells, rounds)
-    for folder, config in cells.items():
-        precision = stored.get(_group(config), device)
-        cells[folder] = asked[folder].resolve(channels=config.channels, precision=precision)
+    for folder in open_precision:
+        config = cells[folder]
+        precision = stored.get(_group(config), config.precision)
+        cells[folder] = dataclasses.replace(config, precision=precision)
     return [
         Run(
             dataclasses.replace(config, seed=config.seed + number - 1),
@@ -131,20 +140,31 @@ def _round_folder(cell: Path, number: int) -> RunFolder:
 
 def _group(config: RunConfig) -> Path:
     """Runs with the same data and backbone are compared with one another."""
-    return Path(folder_name(config.data), folder_name(config.backbone))
+    return Path(_short_name(config.data), _short_name(config.backbone))
 
 
 def _path(config: RunConfig) -> Path:
     """Folder of an experiment below the campaign's folder."""
-    return _group(config) / folder_name(_variant(config))
+    return _group(config) / _short_name(_variant(config))
+
+
+def _short_name(text: str) -> str:
+    """The text as a name of a folder; a long name is cut and ends in a hash of the text."""
+    name = folder_name(text)
+    encoded = name.encode(errors="surrogateescape")
+    if len(encoded) <= _MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
+    start = encoded[: _MAX_NAME_BYTES - 13].decode(errors="ignore")
+    return f"{start}-{digest}"
 
 
 def _variant(config: RunConfig) -> str:
-    """The method, and what else distinguishes it from the usual run of its data set."""
-    usual = Experiment(data=config.data, backbone=config.backbone).resolve(channels=config.channels)
+    """The method, and fields of the name that differ from the protocol of the data set."""
+    protocol = {**DEFAULTS, **PROTOCOLS.get(config.data, {})}
     parts = [
         f"{name}={getattr(config, name)}"
-        for name in _NAMED
-        if getattr(config, name) != getattr(usual, name)
+        for name in _NAME_FIELDS
+        if getattr(config, name) != protocol[name]
     ]
     return " ".join([config.method, *parts])
