@@ -44,7 +44,7 @@ import torch
 from torch import Tensor, nn
 
 from ccloss.functional import channel_correlation
-from ccloss.training.records import provenance
+from ccloss.training.provenance import provenance
 
 WIDTH, EPS = 512, 1e-6
 SAMPLES = (32, 128, 512, 2048, 8192, 32768, 131072)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ccloss.training.records import provenance
+from ccloss.training.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 

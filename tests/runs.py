@@ -6,8 +6,9 @@ from typing import Any
 
 from ccloss.bench.experiment import Experiment
 from ccloss.data.sources import Dataset
+from ccloss.training.components import load_data
 from ccloss.training.config import RunConfig
-from ccloss.training.loop import Silent, load_data
+from ccloss.training.progress import NullProgress
 from ccloss.training.records import RunFolder
 
 
@@ -40,7 +41,7 @@ class Interrupted(Exception):
 
 
 @dataclass
-class Listener(Silent):
+class Listener(NullProgress):
     """Remembers what it is told, and interrupts the run after so many epochs."""
 
     interrupt_after: int | None = None

@@ -1,5 +1,6 @@
-"""A state on disk comes back bit for bit, or is refused and leaves no trace."""
+"""Checkpoints restore a state bit for bit, or are rejected without an effect."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ccloss.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from ccloss.errors import InputError
+from ccloss.training.checkpoint import (
+    Progress,
+    find_checkpoint,
+    remove_newer_checkpoints,
+    restore,
+    save_checkpoint,
+)
 
 
 class Run:
@@ -47,7 +55,11 @@ class Run:
         save_checkpoint(folder, Progress(epoch, 10 * epoch), self.modules, self.optimizer)
 
     def load(self, folder: Path) -> Progress:
-        return load_checkpoint(folder, self.modules, self.optimizer, self.warnings.append)
+        found = find_checkpoint(folder, self.warnings.append)
+        if found is None:
+            return Progress(0, 0)
+        restore(found, self.modules, self.optimizer)
+        return found.progress
 
 
 def same(before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> bool:
@@ -68,7 +80,7 @@ def newest(folder: Path) -> Path:
     return max(folder.iterdir())
 
 
-def test_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_state_is_restored_bit_for_bit(tmp_path: Path) -> None:
     (state,) = trained(tmp_path, 1)
     run = Run(1)
     assert not same(run.state(), state)
@@ -77,7 +89,7 @@ def test_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert run.warnings == []
 
 
-def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_training_continues_bit_for_bit(tmp_path: Path) -> None:
     straight = trained(tmp_path / "straight", 3)
     trained(tmp_path / "resumed", 2)
     run = Run(1)
@@ -86,7 +98,7 @@ def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert same(run.state(), straight[-1])
 
 
-def test_momentum_comes_back_in_the_format_of_its_parameter(tmp_path: Path) -> None:
+def test_momentum_has_the_memory_format_of_its_parameter(tmp_path: Path) -> None:
     trained(tmp_path, 1)
     run = Run(1)
     run.load(tmp_path)
@@ -96,7 +108,7 @@ def test_momentum_comes_back_in_the_format_of_its_parameter(tmp_path: Path) -> N
     assert momentum.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_momentum_that_was_not_saved_is_forgotten(tmp_path: Path) -> None:
+def test_momentum_that_was_not_saved_is_dropped(tmp_path: Path) -> None:
     fresh = Run(0)
     fresh.save(tmp_path, 0)
     run = Run(1)
@@ -111,23 +123,14 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     assert names == ["epoch-0003.safetensors", "epoch-0004.safetensors"]
 
 
-def test_what_a_killed_write_has_left_is_removed(tmp_path: Path) -> None:
-    run = Run(0)
-    run.save(tmp_path, 1)
-    (tmp_path / ".epoch-0002.safetensors.abc123").touch()
-    run.save(tmp_path, 2)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["epoch-0001.safetensors", "epoch-0002.safetensors"]
-
-
-def test_the_newest_is_found_beyond_four_digits(tmp_path: Path) -> None:
+def test_epochs_are_compared_as_numbers(tmp_path: Path) -> None:
     run = Run(0)
     for epoch in (9999, 10000):
         run.save(tmp_path, epoch)
     assert run.load(tmp_path).epoch == 10000
 
 
-def test_no_state_is_the_beginning(tmp_path: Path) -> None:
+def test_without_a_checkpoint_there_is_no_progress(tmp_path: Path) -> None:
     run = Run(0)
     before = run.state()
     assert run.load(tmp_path / "missing") == Progress(0, 0)
@@ -138,7 +141,7 @@ def test_no_state_is_the_beginning(tmp_path: Path) -> None:
 # --- damage
 
 
-def flip_a_tensors_byte(path: Path) -> None:
+def flip_a_byte_of_a_tensor(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
@@ -168,7 +171,7 @@ def drop_the_digest(path: Path) -> None:
 
 
 DAMAGE = [
-    flip_a_tensors_byte,
+    flip_a_byte_of_a_tensor,
     cut_in_half,
     empty,
     overwrite_the_header,
@@ -178,7 +181,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_state_falls_back_to_the_one_before(
+def test_damaged_checkpoint_falls_back_to_the_one_before(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     first, _ = trained(tmp_path, 2)
@@ -192,7 +195,7 @@ def test_damaged_state_falls_back_to_the_one_before(
 
 
 @pytest.mark.parametrize("damage", DAMAGE[:4])
-def test_no_readable_state_is_the_beginning_and_changes_nothing(
+def test_without_a_readable_checkpoint_nothing_is_restored(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     trained(tmp_path, 2)
@@ -218,7 +221,7 @@ def with_another_name(run: Run) -> None:
 
 
 @pytest.mark.parametrize("change", [without_a_weight, with_another_shape, with_another_name])
-def test_state_that_does_not_fit_leaves_no_trace(
+def test_state_of_other_modules_is_an_error_and_changes_nothing(
     tmp_path: Path, change: Callable[[Run], None]
 ) -> None:
     trained(tmp_path, 1)
@@ -226,6 +229,30 @@ def test_state_that_does_not_fit_leaves_no_trace(
     run.step(7)
     change(run)
     before = run.state()
-    assert run.load(tmp_path) == Progress(0, 0)
+    with pytest.raises(InputError, match=r"does not fit this run \((loss|criterion)\."):
+        run.load(tmp_path)
     assert same(run.state(), before)
-    assert "loss." in run.warnings[0] or "criterion." in run.warnings[0]
+
+
+def test_an_input_output_error_is_not_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(tmp_path, 2)
+
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EIO, "input/output error", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="input/output error"):
+        Run(1).load(tmp_path)
+
+
+def test_new_checkpoints_replace_damaged_ones_with_higher_epochs(tmp_path: Path) -> None:
+    trained(tmp_path, 6)
+    for path in tmp_path.iterdir():
+        empty(path)
+    run = Run(1)
+    remove_newer_checkpoints(tmp_path, run.load(tmp_path))
+    run.save(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001.safetensors"]
+    assert run.load(tmp_path) == Progress(1, 10)

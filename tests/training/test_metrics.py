@@ -11,14 +11,15 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from ccloss.training.metrics import (
+    METRICS,
     Predictions,
     balanced,
-    calibration_bins,
     calibration_error,
     distance_ratio,
     join,
     measure,
-    open_channels,
+    merged_pairs,
+    nearest_mean_accuracy,
 )
 
 IMAGES, CLASSES, WIDTH = 60, 7, 5
@@ -33,6 +34,11 @@ def make_predictions(seed: int = 0, images: int = IMAGES, classes: int = CLASSES
         features=torch.rand(images, WIDTH, generator=gen),
         attention=torch.rand(images, WIDTH, generator=gen),
     )
+
+
+def of_logits(logits: Tensor, labels: Tensor) -> Predictions:
+    vectors = torch.zeros(len(labels), 1)
+    return Predictions(torch.arange(len(labels)), labels, logits, vectors, None)
 
 
 def slow_ratio(vectors: Tensor, labels: Tensor) -> float:
@@ -97,15 +103,15 @@ def test_first_bin_ends_at_a_fifteenth() -> None:
     # Right at 0.05 and wrong at 0.1: in one bin the two would partly cancel.
     confidences = torch.tensor([[0.05], [0.1]], dtype=torch.float64)
     logits = torch.cat([confidences, ((1 - confidences) / 39).expand(-1, 39)], 1).log()
-    error = calibration_error(calibration_bins(logits, torch.tensor([0, 1])))
+    error = calibration_error(of_logits(logits, torch.tensor([0, 1])))
     assert error == pytest.approx(100 * (0.95 + 0.1) / 2)
 
 
 def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not() -> None:
     logits = 1000 * torch.eye(4, dtype=torch.float64)
     right, wrong = torch.arange(4), (torch.arange(4) + 1) % 4
-    assert calibration_error(calibration_bins(logits, right)) == pytest.approx(0)
-    assert calibration_error(calibration_bins(logits, wrong)) == pytest.approx(100)
+    assert calibration_error(of_logits(logits, right)) == pytest.approx(0)
+    assert calibration_error(of_logits(logits, wrong)) == pytest.approx(100)
 
 
 def test_calibration_bins_are_means_of_the_images_in_them() -> None:
@@ -122,10 +128,66 @@ def test_calibration_bins_are_means_of_the_images_in_them() -> None:
             assert sure is right is None
 
 
-def test_a_class_opens_the_channels_that_are_above_a_half_on_average() -> None:
-    attention = torch.tensor([[0.9, 0.4, 0.6], [0.2, 0.4, 0.6], [0.1, 0.2, 0.5], [0.4, 0.3, 0.5]])
-    assert open_channels(attention, torch.tensor([0, 0, 2, 2]), 4) == [2, None, 0, None]
-    assert open_channels(None, torch.tensor([0]), 4) is None
+def test_attention_mass_is_a_mean_over_images_and_channels() -> None:
+    attention = torch.tensor([[0.9, 0.5], [0.2, 0.4], [0.1, 0.3], [0.5, 0.5]])
+    labels = torch.tensor([0, 0, 2, 2])
+    found = Predictions(torch.arange(4), labels, torch.zeros(4, 4), attention, attention)
+    assert measure(found)["class_attention_mass"] == pytest.approx([0.5, None, 0.35, None])
+
+
+def test_dead_units_are_zero_for_every_image() -> None:
+    features = torch.tensor([[0.0, 0.0, 1.0], [0.0, 2.0, 0.0]])
+    found = Predictions(torch.arange(2), torch.arange(2), torch.zeros(2, 2), features, None)
+    assert measure(found)["dead_units"] == 1
+
+
+def slow_means(vectors: Tensor, labels: Tensor, but: int = -1) -> dict[int, Tensor]:
+    """Class means, without one of the images."""
+    kept = [i for i in range(len(labels)) if i != but]
+    return {
+        label: torch.stack([vectors[i].double() for i in kept if labels[i] == label]).mean(0)
+        for label in {int(labels[i]) for i in kept}
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_merged_pairs_and_nearest_means_are_those_of_slow_loops(seed: int) -> None:
+    found = make_predictions(seed, images=25, classes=9)
+    vectors, labels = found.features, found.labels
+    means = slow_means(vectors, labels)
+    distances = [
+        float((one - other).square().sum())
+        for one, other in itertools.combinations(means.values(), 2)
+    ]
+    merged = [distance <= np.mean(distances) / 10 for distance in distances]
+    assert merged_pairs(vectors, labels) == pytest.approx(100 * np.mean(merged))
+
+    hits = []
+    for image, label in enumerate(labels.tolist()):
+        others = slow_means(vectors, labels, but=image)
+        if label in others:
+            nearest = min(others, key=lambda k: float((others[k] - vectors[image]).norm()))
+            hits.append(nearest == label)
+    assert nearest_mean_accuracy(vectors, labels) == pytest.approx(100 * np.mean(hits))
+
+
+def test_classes_in_two_far_groups_are_merged_within_them() -> None:
+    """The ratio of mean distances is 0 although half of the class pairs coincide."""
+    vectors = torch.tensor([[0.0], [0.0], [0.0], [1.0]]).repeat(2, 1)
+    labels = torch.arange(4).repeat(2)
+    assert merged_pairs(vectors, labels) == pytest.approx(50)
+    assert distance_ratio(vectors, labels) == 0
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_identical_vectors_are_merged(classes: int) -> None:
+    vectors, labels = torch.ones(6, 2), torch.arange(6) % classes
+    assert merged_pairs(vectors, labels) == (100 if classes > 1 else None)
+
+
+def test_means_of_single_images_decide_nothing() -> None:
+    assert nearest_mean_accuracy(torch.rand(3, 2), torch.arange(3)) is None
+    assert merged_pairs(None, torch.arange(3)) is nearest_mean_accuracy(None, torch.arange(3))
 
 
 def test_distance_ratios_are_means_over_all_pairs() -> None:
@@ -136,10 +198,10 @@ def test_distance_ratios_are_means_over_all_pairs() -> None:
     assert measured["attention_ratio"] == pytest.approx(slow_ratio(found.attention, found.labels))
 
 
-def test_what_is_not_defined_is_none() -> None:
+def test_undefined_metrics_are_none() -> None:
     found = replace(make_predictions(), attention=None)
     assert measure(found)["attention_ratio"] is None
-    assert measure(found)["class_channels"] is None
+    assert measure(found)["class_attention_mass"] is None
     one_class = replace(found, labels=torch.full((IMAGES,), 2))
     measured = measure(one_class)
     assert measured["feature_ratio"] is None
@@ -153,7 +215,7 @@ def test_identical_vectors_have_no_ratio() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_none(value: float) -> None:
+def test_metrics_that_are_not_finite_are_none(value: float) -> None:
     found = make_predictions()
     found.logits[3] = value
     found.features[3] = value
@@ -163,7 +225,17 @@ def test_what_is_not_finite_is_none(value: float) -> None:
     assert measured["feature_ratio"] is None
 
 
-def test_metrics_are_fit_for_json() -> None:
+def test_a_metric_is_added_by_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "error", lambda found: 100 - measure_accuracy(found))
+    measured = measure(make_predictions())
+    assert measured["error"] == 100 - measured["accuracy"]
+
+
+def measure_accuracy(found: Predictions) -> float:
+    return float(METRICS["accuracy"](found))
+
+
+def test_metrics_are_json_types() -> None:
     measured = measure(make_predictions())
     assert json.loads(json.dumps(measured, allow_nan=False)) == measured
 
@@ -186,15 +258,15 @@ def test_joined_parts_are_the_whole_in_order(attention: bool) -> None:
 
 def test_balanced_takes_as_many_of_every_class() -> None:
     labels = torch.tensor([0] * 10 + [1] * 10 + [2] * 10)
-    places = balanced(labels, 6)
-    assert places.tolist() == [0, 1, 10, 11, 20, 21]
+    rows = balanced(labels, 6)
+    assert rows.tolist() == [0, 1, 10, 11, 20, 21]
 
 
 def test_balanced_fills_up_where_a_class_is_small() -> None:
     labels = torch.tensor([0, 1, 1, 1, 0, 1, 2])
-    places = balanced(labels, 5)
-    assert places.tolist() == sorted(places.tolist())
-    assert torch.bincount(labels[places]).tolist() == [2, 2, 1]
+    rows = balanced(labels, 5)
+    assert rows.tolist() == sorted(rows.tolist())
+    assert torch.bincount(labels[rows]).tolist() == [2, 2, 1]
 
 
 def test_balanced_of_more_than_there_are_is_all() -> None:

@@ -1,4 +1,4 @@
-"""The files of a run: whole or absent, held by one process, and clear about damage."""
+"""The files of a run: complete or absent, locked by one process, with clear errors."""
 
 import errno
 import json
@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ccloss.errors import InputError
-from ccloss.training.records import Record, RunFolder, find_runs, provenance, write_atomically
+from ccloss.training.records import Record, RunFolder, find_runs
 from runs import small_config
 
 RECORD = Record(
@@ -44,48 +44,6 @@ def folder(tmp_path: Path) -> RunFolder:
         save_file({"labels": np.arange(3)}, run.test_sample)
         run.write_record(RECORD)
     return run
-
-
-def refuse(*_: object, **__: object) -> None:
-    raise OSError(errno.ENOSPC, "disk is full")
-
-
-# --- atomic writes
-
-
-@pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_failed_write_keeps_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr(os, call, refuse)
-    with pytest.raises(OSError, match="disk is full") as raised:
-        write_atomically(path, b"new")
-    assert raised.value.filename == str(path)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "file", b"new")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_written_files_are_readable_by_all(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "file", b"x")
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
-
-
-def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "file", b"a long content")
-    write_atomically(tmp_path / "file", b"short")
-    assert (tmp_path / "file").read_bytes() == b"short"
 
 
 # --- records
@@ -119,7 +77,9 @@ def test_presence_of_the_record_means_finished(tmp_path: Path) -> None:
     [
         (b'{"method": "cc"', "record.json is damaged"),
         (b"\xff\xfe\x00", "record.json is damaged"),
-        (b'{"method": "cc"}', "is not a record of this version .*missing"),
+        (b"null", "record.json is damaged"),
+        (b"{}", "is not a record of this version .*method"),
+        (b'{"method": "cc"}', "is not a record of this version .*experiment"),
     ],
 )
 def test_damaged_record_says_so_in_one_line(
@@ -134,7 +94,7 @@ def test_damaged_record_says_so_in_one_line(
 def test_record_with_a_field_of_another_version_says_so(folder: RunFolder) -> None:
     content = json.loads(folder.record.read_bytes()) | {"colour": "red"}
     folder.record.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"not a record of this version .*'colour'"):
+    with pytest.raises(InputError, match=r"not a record of this version \(colour "):
         folder.read_record()
 
 
@@ -206,23 +166,35 @@ def test_torn_last_line_is_left_out(metrics: RunFolder) -> None:
 
 def test_epochs_to_be_run_again_are_dropped(metrics: RunFolder) -> None:
     metrics.metrics.write_bytes(metrics.metrics.read_bytes()[:-5])
-    metrics.keep_metrics(1)
+    metrics.truncate_metrics(1)
     metrics.append_metrics({"epoch": 2})
     assert [line["epoch"] for line in metrics.read_metrics()] == [1, 2]
 
 
+def test_missing_epochs_are_an_error(metrics: RunFolder) -> None:
+    for content in (b"", metrics.metrics.read_bytes().split(b"\n", 1)[0] + b"\n"):
+        metrics.metrics.write_bytes(content)
+        with pytest.raises(InputError, match=r"metrics.jsonl has [01] of the 3 epochs"):
+            metrics.truncate_metrics(3)
+        assert metrics.metrics.read_bytes() == content
+
+
 def test_torn_line_does_not_swallow_the_next(metrics: RunFolder) -> None:
     metrics.metrics.write_bytes(metrics.metrics.read_bytes()[:-5])
-    metrics.keep_metrics(3)
+    metrics.truncate_metrics(2)
     metrics.append_metrics({"epoch": 3})
     assert [line["epoch"] for line in metrics.read_metrics()] == [1, 2, 3]
 
 
-def test_damaged_line_is_named(metrics: RunFolder) -> None:
+@pytest.mark.parametrize(
+    "line", [b"{oops", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"epoch": 3}', b""]
+)
+def test_damaged_line_is_named(metrics: RunFolder, line: bytes) -> None:
     lines = metrics.metrics.read_bytes().split(b"\n")
-    metrics.metrics.write_bytes(b"\n".join([lines[0], b"{oops", *lines[2:]]))
-    with pytest.raises(InputError, match=r"metrics.jsonl line 2 is damaged"):
+    metrics.metrics.write_bytes(b"\n".join([lines[0], line, *lines[2:]]))
+    with pytest.raises(InputError, match=r"metrics.jsonl line 2 is damaged") as raised:
         metrics.read_metrics()
+    assert "\n" not in str(raised.value)
 
 
 # --- the test sample
@@ -263,50 +235,57 @@ def test_damaged_test_sample_says_so(folder: RunFolder) -> None:
 
 
 def test_new_and_empty_folders_are_free(tmp_path: Path) -> None:
-    RunFolder(tmp_path).check_free()
-    RunFolder(tmp_path / "new").check_free()
+    RunFolder(tmp_path).ensure_empty()
+    RunFolder(tmp_path / "new").ensure_empty()
 
 
-def test_folder_with_strangers_is_not_free(tmp_path: Path) -> None:
+def test_folder_with_foreign_files_is_not_free(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match="holds files that are not of a run"):
-        RunFolder(tmp_path).check_free()
+        RunFolder(tmp_path).ensure_empty()
 
 
 def test_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file; choose a folder"):
-        RunFolder(tmp_path / "file").check_free()
+        RunFolder(tmp_path / "file").ensure_empty()
 
 
 def test_clear_forgets_all_of_the_run(folder: RunFolder) -> None:
-    folder.check_own()
+    folder.ensure_only_run_files()
     folder.clear()
     assert {path.name for path in folder.path.iterdir()} <= {".lock"}
     folder.clear()
 
 
-def test_strangers_are_named_before_a_run_is_forgotten(folder: RunFolder) -> None:
+def test_foreign_files_are_named_before_a_run_is_forgotten(folder: RunFolder) -> None:
     (folder.path / "notes.txt").touch()
     with pytest.raises(InputError, match=r"holds notes.txt besides a run"):
-        folder.check_own()
+        folder.ensure_only_run_files()
 
 
 def test_leftover_of_a_killed_write_is_the_runs_own(folder: RunFolder) -> None:
     (folder.path / ".record.json.abc123").touch()
-    folder.check_own()
+    folder.ensure_only_run_files()
 
 
-def test_stranger_with_a_similar_name_is_a_stranger(folder: RunFolder) -> None:
+def test_file_with_a_similar_name_is_foreign(folder: RunFolder) -> None:
     (folder.path / "model.safetensors.backup").touch()
     with pytest.raises(InputError, match=r"holds model.safetensors.backup besides a run"):
-        folder.check_own()
+        folder.ensure_only_run_files()
 
 
 def test_clear_takes_leftovers_of_killed_writes_with_it(folder: RunFolder) -> None:
     (folder.path / ".record.json.abc123").touch()
     folder.clear()
     assert {path.name for path in folder.path.iterdir()} <= {".lock"}
+
+
+def test_temporary_files_of_killed_writes_are_removed(folder: RunFolder) -> None:
+    (folder.path / ".record.json.abc123").touch()
+    (folder.checkpoints / ".epoch-0002.safetensors.abc123").touch()
+    folder.remove_temporary_files()
+    assert {path.name for path in folder.path.rglob(".*")} <= {".lock"}
 
 
 def test_clear_removes_the_record_first(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,10 +318,30 @@ def test_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="is in use by another process"), run.locked():
+        with pytest.raises(InputError, match="is locked by another process"), run.locked():
             pass
         other.communicate("")
     with run.locked():
+        pass
+
+
+def test_a_folder_is_removed_if_the_run_does_not_start(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(ZeroDivisionError), run.locked():
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError, match="does not support locks"), run.locked():
         pass
 
 
@@ -357,22 +356,6 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         other.kill()
     with run.locked():
         pass
-
-
-# --- provenance
-
-
-def test_provenance_says_where_a_number_comes_from() -> None:
-    found = provenance("cpu")
-    assert found["device"] == "cpu"
-    assert found["python"].startswith(f"{sys.version_info.major}.")
-    assert {"ccloss", "torch", "timm"} <= set(found["versions"])
-    assert json.loads(json.dumps(found)) == found
-
-
-def test_provenance_without_git_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", refuse)
-    assert provenance("cpu")["commit"] is None
 
 
 @pytest.mark.parametrize(

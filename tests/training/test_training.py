@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
-import platform
 import random
 import re
 import subprocess
@@ -24,8 +23,12 @@ from ccloss.errors import DivergenceError, InputError
 from ccloss.losses import make_loss
 from ccloss.models import build_model
 from ccloss.training import devices
-from ccloss.training import loop as training
+from ccloss.training.components import load_data
+from ccloss.training.evaluation import evaluate, load_model
+from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
+from ccloss.training.sample import thumbnail
+from ccloss.training.step import cosine_learning_rate
 from runs import Interrupted, Listener, content, small_config, small_data, weights
 
 DATA = small_data()
@@ -40,7 +43,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run that nothing has disturbed."""
     folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    training.train(small_config(), folder, DATA)
+    train(small_config(), folder, DATA)
     return folder
 
 
@@ -49,7 +52,7 @@ def test_learning_rate_is_torch_s_cosine() -> None:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=1e-5)
     for step in range(50):
         expected = optimizer.param_groups[0]["lr"]
-        assert training.learning_rate(step, 50, 0.1, 1e-5) == pytest.approx(expected, rel=1e-9)
+        assert cosine_learning_rate(step, 50, 0.1, 1e-5) == pytest.approx(expected, rel=1e-9)
         optimizer.step()
         schedule.step()
 
@@ -57,7 +60,7 @@ def test_learning_rate_is_torch_s_cosine() -> None:
 @pytest.mark.parametrize("loss", ["ce", "ce+cam", "cc"])
 def test_weights_are_those_of_a_bare_loop(folder: RunFolder, loss: str) -> None:
     experiment = small_config(loss=loss, epochs=2)
-    training.train(experiment, folder, DATA)
+    train(experiment, folder, DATA)
 
     torch.manual_seed(experiment.seed)
     model = build_model("convnet", 10, 1, 8, 16, attention=loss != "ce")
@@ -73,7 +76,7 @@ def test_weights_are_those_of_a_bare_loop(folder: RunFolder, loss: str) -> None:
     batches = itertools.chain(loader.epoch(0), loader.epoch(1))
     for step, (_, images, labels) in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = training.learning_rate(step, 8, 0.1, 1e-5)
+            group["lr"] = cosine_learning_rate(step, 8, 0.1, 1e-5)
         optimizer.zero_grad()
         pixels = images.to(memory_format=torch.channels_last).float() / 255
         criterion(model(pixels), labels).backward()
@@ -86,7 +89,7 @@ def test_weights_are_those_of_a_bare_loop(folder: RunFolder, loss: str) -> None:
 
 def test_record_tells_what_the_saved_weights_do(whole: RunFolder) -> None:
     record = whole.read_record()
-    model = training.load_model(whole).eval()
+    model = load_model(whole)
     with torch.no_grad():
         logits = model(DATA.test.pixels).logits  # uint8: the model normalises by itself
     correct = (logits.argmax(1) == DATA.test.labels).double().mean()
@@ -99,7 +102,7 @@ def test_record_tells_what_the_saved_weights_do(whole: RunFolder) -> None:
 
 
 def test_evaluation_of_a_run_is_its_record_s(whole: RunFolder) -> None:
-    evaluation = training.evaluate(whole, DATA)
+    evaluation = evaluate(whole, DATA)
     assert {"split": "test", **evaluation} == whole.read_record().evaluation
 
 
@@ -120,9 +123,9 @@ def test_metrics_have_a_line_an_epoch_and_every_term(whole: RunFolder) -> None:
 def test_progress_tells_terms_accuracy_speed_and_time_left(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "LOOK_SECONDS", 0)
+    monkeypatch.setattr("ccloss.training.tracking.SYNC_SECONDS", 0)
     listener = Listener()
-    training.train(small_config(epochs=2), folder, DATA, watcher=listener)
+    train(small_config(epochs=2), folder, DATA, reporter=listener)
     pattern = r"total \S+ ce \S+ intra \S+ inter \S+ ratio \S+  "
     pattern += r"train \d+\.\d\d %  \d+ images/s  .* left"
     assert len(listener.states) == 8
@@ -154,11 +157,11 @@ def test_sample_is_class_balanced_test_images(whole: RunFolder) -> None:
 
 def test_thumbnails_of_large_images_are_their_middle_made_small() -> None:
     ramp = torch.arange(96, dtype=torch.uint8).expand(3, 64, 96)
-    thumbnail = training._thumbnail(ramp)
-    assert thumbnail.shape == (32, 32, 3)
+    small = thumbnail(ramp)
+    assert small.shape == (32, 32, 3)
     # The middle square's columns are 16 to 79: a pixel of the thumbnail is the mean of two.
     expected = torch.arange(32) * 2 + 16.5
-    assert (thumbnail[16, 1:-1, 0] - expected[1:-1]).abs().max() <= 1
+    assert (small[16, 1:-1, 0] - expected[1:-1]).abs().max() <= 1
 
 
 def test_record_names_the_images_it_was_made_with(whole: RunFolder) -> None:
@@ -169,26 +172,26 @@ def test_record_names_the_images_it_was_made_with(whole: RunFolder) -> None:
 def test_max_steps_ends_within_an_epoch_and_takes_the_learning_rate_along(
     folder: RunFolder,
 ) -> None:
-    record = training.train(small_config(max_steps=6, epochs=300), folder, DATA)
+    record = train(small_config(max_steps=6, epochs=300), folder, DATA)
     lines = folder.read_metrics()
     assert record.steps == 6
     assert [line["step"] for line in lines] == [4, 6]
     assert lines[-1]["learning_rate"] == pytest.approx(
-        training.learning_rate(5, 6, 0.1, 1e-5), rel=1e-9
+        cosine_learning_rate(5, 6, 0.1, 1e-5), rel=1e-9
     )
 
 
 def test_epochs_between_evaluations(folder: RunFolder) -> None:
-    training.train(small_config(epochs=4, evaluate_every=3), folder, DATA)
+    train(small_config(epochs=4, evaluate_every=3), folder, DATA)
     evaluated = [line["evaluation"] is not None for line in folder.read_metrics()]
     assert evaluated == [False, False, True, True]
 
 
 def test_validation_holds_training_images_out(folder: RunFolder) -> None:
     experiment = small_config(validation=0.2, epochs=1)
-    data = training.load_data(experiment)
+    data = load_data(experiment)
     assert (len(data.train), len(data.test)) == (100, 30)  # 3 of 13 of each digit
-    record = training.train(experiment, folder, data)
+    record = train(experiment, folder, data)
     assert record.evaluation["split"] == "validation"
     assert record.evaluation["images"] == 30
 
@@ -200,10 +203,10 @@ def test_validation_holds_training_images_out(folder: RunFolder) -> None:
 def test_state_and_draws_of_a_loss_survive_a_resume(tmp_path: Path, loss: str) -> None:
     experiment = small_config(loss=loss, sampler="m-per-class", samples_per_class=4)
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    training.train(experiment, whole, DATA)
+    train(experiment, whole, DATA)
     with pytest.raises(Interrupted):
-        training.train(experiment, cut, DATA, watcher=Listener(interrupt_after=1))
-    training.train(experiment, cut, DATA, resume=True)
+        train(experiment, cut, DATA, reporter=Listener(interrupt_after=1))
+    train(experiment, cut, DATA, resume=True)
     assert weights(cut) == weights(whole)
     lines = [folder.read_metrics()[-1]["terms"] for folder in (whole, cut)]
     assert lines[0] == lines[1]
@@ -214,9 +217,9 @@ def test_resumed_run_ends_in_the_same_weights(
     folder: RunFolder, whole: RunFolder, epochs: int
 ) -> None:
     with pytest.raises(Interrupted):
-        training.train(small_config(), folder, DATA, watcher=Listener(interrupt_after=epochs))
+        train(small_config(), folder, DATA, reporter=Listener(interrupt_after=epochs))
     assert not folder.finished
-    record = training.train(small_config(), folder, DATA, resume=True)
+    record = train(small_config(), folder, DATA, resume=True)
     assert weights(folder) == weights(whole)
     assert record.evaluation == whole.read_record().evaluation
     assert [line["epoch"] for line in folder.read_metrics()] == [1, 2, 3]
@@ -225,14 +228,14 @@ def test_resumed_run_ends_in_the_same_weights(
 def _train_until_killed(path: Path, experiment: dict[str, Any], started: Any) -> None:
     torch.set_num_threads(1)
     started.set()
-    training.train(small_config(**experiment), RunFolder(path), DATA, resume=True)
+    train(small_config(**experiment), RunFolder(path), DATA, resume=True)
 
 
 def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
     fields = {"epochs": 24}
     undisturbed, killed = RunFolder(tmp_path / "undisturbed"), RunFolder(tmp_path / "killed")
     begun = time.perf_counter()
-    training.train(small_config(**fields), undisturbed, DATA)
+    train(small_config(**fields), undisturbed, DATA)
     length = time.perf_counter() - begun
 
     chance = random.Random(5)
@@ -252,7 +255,7 @@ def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
         process.join()
         assert not killed.finished, "the run ended before ten kills; give it more epochs"
         kills += 1
-    training.train(small_config(**fields), killed, DATA, resume=True)
+    train(small_config(**fields), killed, DATA, resume=True)
     assert weights(killed) == weights(undisturbed)
     assert [line["epoch"] for line in killed.read_metrics()] == list(range(1, 25))
 
@@ -262,7 +265,7 @@ def test_damaged_checkpoint_falls_back_and_says_so(
     folder: RunFolder, whole: RunFolder, damage: str
 ) -> None:
     with pytest.raises(Interrupted):
-        training.train(small_config(), folder, DATA, watcher=Listener(interrupt_after=2))
+        train(small_config(), folder, DATA, reporter=Listener(interrupt_after=2))
     newest = folder.checkpoints / "epoch-0002.safetensors"
     content = bytearray(newest.read_bytes())
     if damage == "flip":
@@ -270,7 +273,7 @@ def test_damaged_checkpoint_falls_back_and_says_so(
     newest.write_bytes({"flip": content, "cut": content[:-1000], "empty": b""}[damage])
 
     listener = Listener()
-    record = training.train(small_config(), folder, DATA, resume=True, watcher=listener)
+    record = train(small_config(), folder, DATA, resume=True, reporter=listener)
     assert weights(folder) == weights(whole)
     assert "epoch-0002.safetensors is damaged" in listener.warnings[0]
     assert "falling back to epoch-0001.safetensors" in listener.warnings[0]
@@ -281,13 +284,13 @@ def test_without_a_readable_checkpoint_the_run_begins_again(
     folder: RunFolder, whole: RunFolder
 ) -> None:
     with pytest.raises(Interrupted):
-        training.train(small_config(), folder, DATA, watcher=Listener(interrupt_after=1))
+        train(small_config(), folder, DATA, reporter=Listener(interrupt_after=1))
     for checkpoint in folder.checkpoints.iterdir():
         checkpoint.write_bytes(b"not a checkpoint")
     listener = Listener()
-    training.train(small_config(), folder, DATA, resume=True, watcher=listener)
+    train(small_config(), folder, DATA, resume=True, reporter=listener)
     assert weights(folder) == weights(whole)
-    assert "the run begins anew" in listener.warnings[-1]
+    assert "the run starts again" in listener.warnings[-1]
 
 
 # ---- the folder ----------------------------------------------------------------------------------
@@ -297,13 +300,13 @@ def test_finished_run_is_not_overwritten_unasked(whole: RunFolder) -> None:
     before = content(whole.path)
     for resume in (False, True):
         with pytest.raises(InputError, match="finished run; use --overwrite"):
-            training.train(small_config(), whole, DATA, resume=resume)
+            train(small_config(), whole, DATA, resume=resume)
     assert content(whole.path) == before
 
 
 def test_overwrite_trains_again(folder: RunFolder) -> None:
-    training.train(small_config(epochs=2), folder, DATA)
-    record = training.train(small_config(epochs=1, loss="ce"), folder, DATA, overwrite=True)
+    train(small_config(epochs=2), folder, DATA)
+    record = train(small_config(epochs=1, loss="ce"), folder, DATA, overwrite=True)
     assert record.method == "ce"
     assert len(folder.read_metrics()) == 1
     assert [path.name for path in folder.checkpoints.iterdir()] == ["epoch-0001.safetensors"]
@@ -312,31 +315,31 @@ def test_overwrite_trains_again(folder: RunFolder) -> None:
 def test_overwrite_that_was_killed_leaves_no_state_to_the_next_run(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training.train(small_config(), folder, DATA)
+    train(small_config(), folder, DATA)
 
     def killed(*_: Any) -> None:
         raise Interrupted
 
     monkeypatch.setattr("ccloss.training.records.shutil.rmtree", killed)
     with pytest.raises(Interrupted):
-        training.train(small_config(seed=1), folder, DATA, overwrite=True)
+        train(small_config(seed=1), folder, DATA, overwrite=True)
     monkeypatch.undo()
     with pytest.raises(InputError, match="unfinished run"):
-        training.train(small_config(seed=1), folder, DATA)
+        train(small_config(seed=1), folder, DATA)
 
 
 def test_overwrite_keeps_the_run_when_the_new_one_cannot_begin(whole: RunFolder) -> None:
     before = content(whole.path)
     with pytest.raises(InputError, match="backbone must be"):
-        training.train(small_config(backbone="nothing"), whole, DATA, overwrite=True)
+        train(small_config(backbone="nothing"), whole, DATA, overwrite=True)
     assert content(whole.path) == before
 
 
 def test_overwrite_spares_files_of_others(folder: RunFolder) -> None:
-    training.train(small_config(epochs=1), folder, DATA)
+    train(small_config(epochs=1), folder, DATA)
     (folder.path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match=r"thesis\.tex besides a run"):
-        training.train(small_config(epochs=1), folder, DATA, overwrite=True)
+        train(small_config(epochs=1), folder, DATA, overwrite=True)
     assert folder.finished
 
 
@@ -344,18 +347,18 @@ def test_folder_of_other_files_is_refused(folder: RunFolder) -> None:
     folder.path.mkdir()
     (folder.path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not of a run"):
-        training.train(small_config(), folder, DATA)
+        train(small_config(), folder, DATA)
     assert content(folder.path) == {"notes.txt": b"mine"}
 
 
 def test_unfinished_run_wants_to_be_told(folder: RunFolder) -> None:
     with pytest.raises(Interrupted):
-        training.train(small_config(), folder, DATA, watcher=Listener(interrupt_after=1))
+        train(small_config(), folder, DATA, reporter=Listener(interrupt_after=1))
     with pytest.raises(InputError, match="unfinished run; use --resume"):
-        training.train(small_config(), folder, DATA)
+        train(small_config(), folder, DATA)
     changed = small_config(epochs=5, learning_rate=0.2)
     with pytest.raises(InputError, match=r"epochs: 3 before, 5 now.*learning_rate: 0\.1 before"):
-        training.train(changed, folder, DATA, resume=True)
+        train(changed, folder, DATA, resume=True)
 
 
 # ---- what goes wrong in training -----------------------------------------------------------------
@@ -366,7 +369,7 @@ def test_loss_that_is_not_finite_stops_the_run(folder: RunFolder) -> None:
     with pytest.raises(
         DivergenceError, match=r"not finite at step \d+ \(epoch \d\): total"
     ) as told:
-        training.train(experiment, folder, DATA)
+        train(experiment, folder, DATA)
     assert "try a lower learning rate" in str(told.value)
     assert not folder.finished
 
@@ -375,7 +378,7 @@ def test_divergence_names_the_first_bad_step(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = itertools.count(1)
-    terms = training.make_loss("ce").terms
+    terms = make_loss("ce").terms
 
     def broken(self: Any, output: Any, labels: Any) -> Any:
         factor = float("nan") if next(calls) >= 6 else 1.0
@@ -383,14 +386,14 @@ def test_divergence_names_the_first_bad_step(
 
     monkeypatch.setattr("ccloss.losses.cross_entropy.CrossEntropyLoss.terms", broken)
     with pytest.raises(DivergenceError, match=r"step 6 \(epoch 2\): total nan ce nan"):
-        training.train(small_config(loss="ce"), folder, DATA)
+        train(small_config(loss="ce"), folder, DATA)
     assert [path.name for path in folder.checkpoints.iterdir()] == ["epoch-0001.safetensors"]
 
 
 def test_collapse_of_attention_is_told(folder: RunFolder) -> None:
     listener = Listener()
     experiment = small_config(epochs=2, loss_options={"eps": 1e9})
-    record = training.train(experiment, folder, DATA, watcher=listener)
+    record = train(experiment, folder, DATA, reporter=listener)
     assert "attention has collapsed" in listener.warnings[0]
     assert record.warnings == listener.warnings
 
@@ -398,9 +401,9 @@ def test_collapse_of_attention_is_told(folder: RunFolder) -> None:
 def test_bf16_trains_and_warns_where_it_is_slow(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "has_bf16", lambda device: False)
+    monkeypatch.setattr("ccloss.training.components.has_bf16", lambda device: False)
     experiment = small_config(precision="bf16", epochs=1, max_steps=2)
-    record = training.train(experiment, folder, DATA)
+    record = train(experiment, folder, DATA)
     assert any("no bf16 instructions" in warning for warning in record.warnings)
     assert all(torch.isfinite(value).all() for value in load_file(folder.model).values())
 
@@ -414,22 +417,22 @@ def test_bf16_of_the_processor_is_what_the_kernel_says() -> None:
 def test_loss_without_attention_is_rejected_before_anything_is_written(folder: RunFolder) -> None:
     config = dataclasses.replace(small_config(), attention=False)
     with pytest.raises(InputError, match=r"output\.attention is None"):
-        training.train(config, folder, DATA)
+        train(config, folder, DATA)
     assert not folder.path.exists()
 
 
 def test_evaluation_on_other_data_is_refused(whole: RunFolder) -> None:
     other = dataclasses.replace(small_config())
-    data = training.load_data(other)._replace(classes=("a", "b"))
+    data = load_data(other)._replace(classes=("a", "b"))
     with pytest.raises(InputError, match="evaluate on the run's own data"):
-        training.evaluate(whole, data)
+        evaluate(whole, data)
 
 
 def test_damaged_weights_are_told(folder: RunFolder) -> None:
-    training.train(small_config(epochs=1), folder, DATA)
+    train(small_config(epochs=1), folder, DATA)
     folder.model.write_bytes(folder.model.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"model\.safetensors cannot be read"):
-        training.load_model(folder)
+        load_model(folder)
 
 
 # ---- more than one process -----------------------------------------------------------------------
@@ -458,32 +461,3 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert record.steps == 8
     assert done.stderr.count("epoch 2/2") == 1
     assert any("batch normalisation" in warning for warning in record.warnings)
-
-
-KEEPS = """
-import resource
-import sys
-
-import torch
-
-from ccloss.training import devices
-from ccloss.training import loop as training
-
-if sys.argv[1] == "kept":
-    training._keep_freed_memory()
-for _ in range(5):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(64 * 2**20, dtype=torch.uint8)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
-def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
-    """Told by the pages that the system hands out when the same tensor is made again."""
-    again = {}
-    for way in ("usual", "kept"):
-        command = [sys.executable, "-c", KEEPS, way]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        again[way] = int(done.stdout.split()[-1])
-    assert again["kept"] < again["usual"] / 4

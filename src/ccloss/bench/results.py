@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from ccloss.data.catalog import SOURCES
 from ccloss.errors import InputError
-from ccloss.training.records import Record, RunFolder, find_runs, write_atomically
+from ccloss.training.files import write_atomically
+from ccloss.training.records import Record, RunFolder, find_runs
 
 CAMPAIGN_SUFFIX = ".jsonl"
 

@@ -83,7 +83,7 @@ def execute(runs: "Sequence[Run]", resources: Resources) -> bool:
                 executor,
                 data_root=resources.data_root and resources.data_root.resolve(),
                 workers=resources.workers,
-                watcher=progress_reporter() if executor.slots == 1 else None,
+                reporter=progress_reporter() if executor.slots == 1 else None,
                 observer=screen,
             )
     for failure in failures:
@@ -95,7 +95,7 @@ def execute(runs: "Sequence[Run]", resources: Resources) -> bool:
 def print_costs(runs: "Sequence[Run]", resources: Resources) -> None:
     """Prints the runs of each cell, how many are finished, and the work that is left."""
     from ccloss.bench.campaign.cost import estimate
-    from ccloss.training.loop import duration
+    from ccloss.training.progress import duration
 
     costs = estimate(runs, resources.data_root)
     cells: dict[str, list[int]] = {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ccloss.bench.campaign.cost import Cost
     from ccloss.bench.campaign.plan import Run
     from ccloss.bench.campaign.scheduler import Outcome
-    from ccloss.training.loop import Watcher
+    from ccloss.training.progress import ProgressReporter
 
 T = TypeVar("T")
 
@@ -36,13 +36,13 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def progress_reporter() -> "Watcher":
+def progress_reporter() -> "ProgressReporter":
     """The display for the main process. The other processes display nothing."""
     if is_main_process():
         return RunScreen()
-    from ccloss.training.loop import Silent
+    from ccloss.training.progress import NullProgress
 
-    return Silent()
+    return NullProgress()
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -199,7 +199,7 @@ class CampaignScreen:
 
     def _time_left(self) -> str:
         """Estimated from the time taken so far, relative to what it was expected to take."""
-        from ccloss.training.loop import duration
+        from ccloss.training.progress import duration
 
         left = self.left
         for name, run in list(self.running.items()):

@@ -32,11 +32,12 @@ def train(
     """
     from ccloss.bench.campaign.plan import resolve_for
     from ccloss.training import loop
+    from ccloss.training.components import load_data
 
     folder = RunFolder(out)
     config = resolve_for(experiment, folder, data_root)
     reporter = progress_reporter()
-    dataset = loop.load_data(config, data_root, reporter)
+    dataset = load_data(config, data_root, reporter)
     record = loop.train(
         config,
         folder,
@@ -44,7 +45,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         workers=workers,
-        watcher=reporter,
+        reporter=reporter,
     )
     if is_main_process():
         _print_evaluation(record.method, record.evaluation)
@@ -62,11 +63,12 @@ def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = 
     folder = RunFolder(run)
     record = folder.read_record()
 
-    from ccloss.training import loop
+    from ccloss.training.components import load_data
+    from ccloss.training.evaluation import evaluate as evaluate_run
 
     reporter = progress_reporter()
-    dataset = loop.load_data(RunConfig.from_dict(record.experiment), data_root, reporter)
-    evaluation = loop.evaluate(folder, dataset, workers=workers, watcher=reporter)
+    dataset = load_data(RunConfig.from_dict(record.experiment), data_root, reporter)
+    evaluation = evaluate_run(folder, dataset, workers=workers, reporter=reporter)
     if is_main_process():
         _print_evaluation(record.method, {**evaluation, "split": record.evaluation["split"]})
 
@@ -80,9 +82,10 @@ def _rows(evaluation: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if name == "class_accuracy":
             known = [each for each in value if each is not None]
             yield "worst class accuracy", f"{min(known):.2f} %"
-        elif name == "class_channels":
+        elif name == "class_attention_mass":
             known = [each for each in value or [] if each is not None]
-            yield "active channels", f"{min(known)} to {max(known)}" if known else "–"
+            text = f"{min(known):.3f} to {max(known):.3f}" if known else "–"
+            yield "attention mass of a class", text
         elif name == "calibration_bins":
             continue  # the calibration error summarizes them
         elif isinstance(value, float):

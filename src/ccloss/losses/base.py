@@ -77,6 +77,14 @@ class Loss(nn.Module, ABC):
     def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """Every term by name, scalars; ``"total"`` is what ``loss(output, labels)`` returns."""
 
+    def diagnose(self, mean_terms: Mapping[str, float]) -> str | None:
+        """A warning about the terms of an epoch, in one line; ``None`` if there is none.
+
+        Args:
+            mean_terms: the terms of :meth:`terms` by name, averaged over the epoch's steps.
+        """
+        return None
+
     def check(self, output: Output, labels: Tensor) -> None:
         """Refuses a batch that this loss cannot take, in one line that says why."""
         name = type(self).__name__

@@ -1,6 +1,6 @@
 """The paper's loss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch.distributed as dist
@@ -83,6 +83,15 @@ class ChannelCorrelationLoss(Loss):
         ce = self.cross_entropy(output.logits, labels)
         total = ce + self.weight * ratio
         return {"total": total, "ce": ce, "intra": intra, "inter": inter, "ratio": ratio}
+
+    def diagnose(self, mean_terms: Mapping[str, float]) -> str | None:
+        """Warns if attention has collapsed: the inter-class distance is below ``eps``."""
+        if mean_terms["inter"] >= self.eps:
+            return None
+        return (
+            f"attention has collapsed: the mean inter-class distance of an epoch is below eps "
+            f"({self.eps:g}); try a lower loss weight"
+        )
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}, eps={self.eps}, reduction={self.reduction!r}"

@@ -12,7 +12,8 @@ from ccloss.bench.campaign.executors import SerialExecutor
 from ccloss.bench.campaign.plan import plan
 from ccloss.bench.experiment import Experiment
 from ccloss.bench.paper import TABLES
-from ccloss.training.loop import seconds_per_step, train
+from ccloss.training.loop import train
+from ccloss.training.timing import seconds_per_step
 from runs import Interrupted, Listener, small_data
 
 
@@ -64,7 +65,7 @@ def test_what_is_done_is_not_counted_again(tmp_path: Path) -> None:
     runs = small_plan(tmp_path)
     scheduler.run_campaign(runs[:1], SerialExecutor(), observer=Log())
     with pytest.raises(Interrupted):
-        train(runs[1].config, runs[1].folder, small_data(), watcher=Listener(interrupt_after=2))
+        train(runs[1].config, runs[1].folder, small_data(), reporter=Listener(interrupt_after=2))
     costs = estimate(runs)
     assert [cost.steps_left for cost in costs] == [0, 12 - 8, 12, 12]
     # The finished run tells the time of a step, and it is the same for another loss.

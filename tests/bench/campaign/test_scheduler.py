@@ -48,7 +48,7 @@ def test_finished_runs_are_not_repeated(undisturbed: list[Run]) -> None:
 def test_interrupted_run_continues(tmp_path: Path, undisturbed: list[Run]) -> None:
     runs = small_plan(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        scheduler.execute_run(runs[1], watcher=_Interrupting())
+        scheduler.execute_run(runs[1], reporter=_Interrupting())
     assert not runs[1].folder.finished
     log = Log()
     scheduler.run_campaign(runs, SerialExecutor(), observer=log)
@@ -97,7 +97,7 @@ def _counted_campaign(out: Path, counts: Path, started: Any) -> None:
     started.wait(60)
     listener, log = Listener(), Log()
     scheduler.run_campaign(
-        small_plan(out, rounds=3), SerialExecutor(), watcher=listener, observer=log
+        small_plan(out, rounds=3), SerialExecutor(), reporter=listener, observer=log
     )
     counts.write_text(json.dumps({"epochs": len(listener.epochs), "ended": len(log.outcomes)}))
 
@@ -259,7 +259,7 @@ class _CrashesAfterEachEpoch(_Crashes):
     def submit(self, job: Any, argument: Any) -> Future[Any]:
         with contextlib.suppress(KeyboardInterrupt):
             future: Future[Any] = Future()
-            future.set_result(scheduler.execute_run(argument, watcher=_Interrupting()))
+            future.set_result(scheduler.execute_run(argument, reporter=_Interrupting()))
             return future
         return super().submit(job, argument)
 

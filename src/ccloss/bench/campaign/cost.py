@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from ccloss.bench.campaign.plan import Run
 from ccloss.data.catalog import SOURCES
+from ccloss.training.components import load_data
 from ccloss.training.config import RunConfig
-from ccloss.training.loop import load_data, seconds_per_step
+from ccloss.training.timing import seconds_per_step
 
 _EVALUATION_COST = 1 / 3
 """Cost of evaluating an image, relative to training on it: there is no backward pass."""

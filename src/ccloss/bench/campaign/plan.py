@@ -104,7 +104,7 @@ def require_same_experiment(run: Run) -> None:
         InputError: the folder holds another experiment's run, or files that are not of a run.
     """
     if not run.folder.started:
-        run.folder.check_free()
+        run.folder.ensure_empty()
         return
     changed = differences(run.folder.read_config().to_dict(), run.config.to_dict())
     if changed:

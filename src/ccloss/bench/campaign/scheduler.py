@@ -15,8 +15,11 @@ from ccloss.bench.campaign.executors import Executor
 from ccloss.bench.campaign.plan import Run, require_same_experiment
 from ccloss.data.sources import Dataset
 from ccloss.errors import BusyError, InputError
+from ccloss.training.components import load_data
 from ccloss.training.config import RunConfig
-from ccloss.training.loop import Watcher, load_data, train
+from ccloss.training.devices import on_main_process
+from ccloss.training.loop import train
+from ccloss.training.progress import ProgressReporter
 
 MAX_CRASHES = 3
 """A run fails when its process has crashed this often in one epoch, e.g. for lack of memory."""
@@ -72,7 +75,7 @@ def run_campaign(
     *,
     data_root: Path | None = None,
     workers: int | None = None,
-    watcher: Watcher | None = None,
+    reporter: ProgressReporter | None = None,
     observer: Observer,
 ) -> list[Outcome]:
     """Executes every run that is not finished. Interrupted runs continue from their checkpoint.
@@ -85,7 +88,7 @@ def run_campaign(
         executor: where to execute them.
         data_root: folder with the data.
         workers: processes of each run that decode large images.
-        watcher: receives the progress of each run that is executed in this process.
+        reporter: receives the progress of each run that is executed in this process.
         observer: receives the progress of the campaign.
 
     Returns:
@@ -97,8 +100,8 @@ def run_campaign(
     """
     for run in runs:
         require_same_experiment(run)
-    job = functools.partial(execute_run, data_root=data_root, workers=workers, watcher=watcher)
-    remaining = [run for run in runs if not run.folder.finished]
+    job = functools.partial(execute_run, data_root=data_root, workers=workers, reporter=reporter)
+    remaining = on_main_process(lambda: [run for run in runs if not run.folder.finished])
     failures: list[Outcome] = []
     while remaining:
         locked = []
@@ -125,14 +128,14 @@ def execute_run(
     run: Run,
     data_root: Path | None = None,
     workers: int | None = None,
-    watcher: Watcher | None = None,
+    reporter: ProgressReporter | None = None,
 ) -> Outcome:
     """Executes one run in the calling process and stores an error in its folder."""
-    if run.folder.finished:  # by another campaign, after this one was planned
+    if on_main_process(lambda: run.folder.finished):  # by another campaign since the planning
         return Outcome(run)
     try:
-        dataset = _load_data(run.config, data_root, watcher)
-        train(run.config, run.folder, dataset, resume=True, workers=workers, watcher=watcher)
+        dataset = _load_data(run.config, data_root, reporter)
+        train(run.config, run.folder, dataset, resume=True, workers=workers, reporter=reporter)
     except BusyError:
         return Outcome(run, locked=True)
     except Exception as error:
@@ -180,10 +183,12 @@ def _write_failure(run: Run, error: BaseException) -> None:
         run.folder.write_failure(error)
 
 
-def _load_data(config: RunConfig, data_root: Path | None, watcher: Watcher | None) -> Dataset:
+def _load_data(
+    config: RunConfig, data_root: Path | None, reporter: ProgressReporter | None
+) -> Dataset:
     """The images of a run. Consecutive runs usually share them."""
     key = (data_root, *(getattr(config, name) for name in _DATA_FIELDS))
     if key not in _dataset_cache:
         _dataset_cache.clear()  # keep one data set only: a large one fills the memory
-        _dataset_cache[key] = load_data(config, data_root, watcher)
+        _dataset_cache[key] = load_data(config, data_root, reporter)
     return _dataset_cache[key]

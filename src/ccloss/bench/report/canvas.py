@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccloss.training.records import write_atomically
+from ccloss.training.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ccloss.errors import InputError
-from ccloss.training.records import write_atomically
+from ccloss.training.files import write_atomically
 
 
 def make_folder(path: Path) -> None:

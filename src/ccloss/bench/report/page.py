@@ -22,7 +22,8 @@ from ccloss.bench.report.protocol import METHOD_FIELDS, Setting, settings
 from ccloss.bench.report.tables import cells, comparison, describe, differences
 from ccloss.bench.statistics import bootstrap_interval
 from ccloss.errors import InputError
-from ccloss.training.records import Record, RunFolder, TestSample, write_atomically
+from ccloss.training.files import write_atomically
+from ccloss.training.records import Record, RunFolder, TestSample
 
 TSNE_PANELS = 6
 """Panels of features placed by t-SNE, which takes its time; those after them by principal

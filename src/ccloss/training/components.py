@@ -1,0 +1,265 @@
+"""The parts of a run: data, network, loss, optimiser and loaders, built and checked together."""
+
+import copy
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccloss.data.images import statistics
+from ccloss.data.loader import Loader, eval_loader, train_loader
+from ccloss.data.sources import Dataset, hold_out, load
+from ccloss.errors import InputError
+from ccloss.losses import Loss, loss_class, make_loss
+from ccloss.models import Classifier, build_model
+from ccloss.training.config import RunConfig
+from ccloss.training.devices import has_bf16, local_processes, make_accelerator
+from ccloss.training.progress import NullProgress, ProgressReporter
+from ccloss.training.step import TrainState
+
+EVALUATION_BATCH_SIZE = 128
+
+MAX_WORKERS = 8
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of one run.
+
+    Attributes:
+        accelerator: device, precision and processes.
+        model: the network, whose state is saved.
+        state: what a training step reads and changes.
+        train_loader: augmented batches of the training images.
+        eval_loader: batches of the images to evaluate.
+        epochs: number of epochs; the last one may be cut short by ``max_steps``.
+        total_steps: number of optimiser steps.
+    """
+
+    accelerator: Any
+    model: Classifier
+    state: TrainState
+    train_loader: Loader
+    eval_loader: Loader
+    epochs: int
+    total_steps: int
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules whose state a checkpoint holds."""
+        return {"model": self.model, "loss": self.state.loss}
+
+
+def load_data(
+    config: RunConfig, data_root: Path | None = None, reporter: ProgressReporter | None = None
+) -> Dataset:
+    """The images of a run.
+
+    If the run holds out a fraction of the training images, they replace the test images.
+
+    Raises:
+        InputError: the data are missing, incomplete or corrupt.
+    """
+    dataset = load(
+        config.data,
+        data_root=data_root,
+        image_size=config.image_size,
+        channels=config.channels,
+        resize=config.resize or None,
+        train_limit=config.train_limit,
+        test_limit=config.test_limit,
+        track=(reporter or NullProgress()).track,
+    )
+    if config.validation:
+        train_images, held_out = hold_out(dataset.train, config.validation)
+        dataset = dataset._replace(train=train_images, test=held_out)
+    return dataset
+
+
+def build_components(
+    config: RunConfig, dataset: Dataset, workers: int | None, warn: Warn
+) -> Components:
+    """Builds the parts of a run and checks that they fit together.
+
+    Args:
+        config: the run.
+        dataset: its images.
+        workers: processes on this machine that decode large images; ``None``: by its cores.
+        warn: receives warnings.
+
+    Raises:
+        InputError: the parts do not fit together.
+    """
+    if dataset.channels != config.channels:
+        raise InputError(
+            f"data {dataset.name} has {dataset.channels} channels, and the run is configured for "
+            f"{config.channels}; load the data with the run's own configuration"
+        )
+    accelerator = make_accelerator(config.precision)
+    if config.precision == "bf16" and not has_bf16(accelerator.device):
+        warn("this device has no bf16 instructions: fp32 can be many times faster")
+    loss = _build_loss(config, len(dataset.classes)).to(accelerator.device)
+    model = _build_initial_model(config, dataset)
+    _check_fit(model, loss, config.image_size)
+    images_per_process = config.batch_size // accelerator.num_processes
+    train = _build_train_loader(config, dataset, accelerator, workers)
+    model.to(memory_format=torch.channels_last).to(accelerator.device)
+    if accelerator.num_processes > 1:
+        model = _with_joint_statistics(model, accelerator.device, warn)
+    _check_batch_norm(model, config, images_per_process)
+    network: nn.Module = accelerator.prepare_model(model)
+    steps = config.epochs * len(train)
+    total_steps = min(steps, config.max_steps or steps)
+    return Components(
+        accelerator=accelerator,
+        model=model,
+        state=TrainState(network, loss, _build_optimizer(config, network, loss), accelerator),
+        train_loader=train,
+        eval_loader=build_eval_loader(config, dataset, accelerator, workers),
+        epochs=math.ceil(total_steps / len(train)),
+        total_steps=total_steps,
+    )
+
+
+def build_network(config: RunConfig, classes: int, pretrained: bool = False) -> Classifier:
+    """The network of a run, with initial weights."""
+    options: dict[str, Any] = {}
+    if config.final_pool is not None:
+        options["final_pool"] = config.final_pool
+    return build_model(
+        config.backbone,
+        num_classes=classes,
+        in_channels=config.channels,
+        image_size=config.image_size,
+        hidden_features=config.hidden_features,
+        attention=config.attention,
+        pretrained=pretrained,
+        reduction=config.reduction,
+        unit_classifier=loss_class(config.loss).unit_classifier,
+        head_norm=config.head_norm,
+        activation=config.activation,
+        **options,
+    )
+
+
+def build_eval_loader(
+    config: RunConfig, dataset: Dataset, accelerator: Any, workers: int | None
+) -> Loader:
+    """Batches of the images to evaluate, shared by all processes."""
+    return eval_loader(
+        dataset.test,
+        batch_size=EVALUATION_BATCH_SIZE,
+        device=accelerator.device,
+        image_size=config.image_size,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        workers=workers_per_process(workers),
+    )
+
+
+def workers_per_process(workers: int | None) -> int:
+    """Each process's share of the workers of this machine.
+
+    Args:
+        workers: of the machine; ``None``: one for each core but one per process, 8 at most.
+    """
+    processes = local_processes()
+    if workers is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+        return max(0, min(MAX_WORKERS, cores // processes - 1))
+    # Workers that were asked for are never rounded down to none.
+    return max(1, workers // processes) if workers > 0 else workers
+
+
+def _build_loss(config: RunConfig, classes: int) -> Loss:
+    torch.manual_seed(config.seed)  # for a loss with initial parameters
+    return make_loss(
+        config.loss, config.loss_options, num_classes=classes, features=config.hidden_features
+    )
+
+
+def _build_initial_model(config: RunConfig, dataset: Dataset) -> Classifier:
+    torch.manual_seed(config.seed)
+    model = build_network(config, len(dataset.classes), config.pretrained)
+    if not config.pretrained:
+        mean, std = statistics(dataset.train)
+        # A constant channel has no scale; dividing by 1 leaves it as it is.
+        model.set_pixel_statistics(mean, [value or 1.0 for value in std])
+    return model
+
+
+def _build_train_loader(
+    config: RunConfig, dataset: Dataset, accelerator: Any, workers: int | None
+) -> Loader:
+    return train_loader(
+        dataset.train,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=accelerator.device,
+        image_size=config.image_size,
+        padding=config.padding,
+        flip=config.flip,
+        samples_per_class=config.samples_per_class if config.sampler == "m-per-class" else None,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        workers=workers_per_process(workers),
+    )
+
+
+def _build_optimizer(config: RunConfig, network: nn.Module, loss: Loss) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        [*network.parameters(), *loss.parameters()],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def _check_fit(model: Classifier, loss: Loss, image_size: int) -> None:
+    """Checks that the loss accepts the network's output."""
+    with torch.no_grad():
+        output = model.eval()(_zeros(model, image_size))
+        loss.check(output, torch.zeros(1, dtype=torch.long))
+
+
+def _check_batch_norm(model: Classifier, config: RunConfig, images: int) -> None:
+    """Checks that every batch normalisation gets more than one value per channel."""
+    if images > 1 or any(isinstance(layer, nn.SyncBatchNorm) for layer in model.modules()):
+        return
+    probe = copy.deepcopy(model).cpu().train()  # a forward pass changes the statistics
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            probe(_zeros(probe, config.image_size))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"batch_size {config.batch_size} gives each process one image, and batch "
+            "normalisation needs more than one value per channel; use a larger batch_size"
+        ) from None
+
+
+def _zeros(model: Classifier, image_size: int) -> Tensor:
+    return torch.zeros(1, model.in_channels, image_size, image_size)
+
+
+def _with_joint_statistics(model: Classifier, device: torch.device, warn: Warn) -> Classifier:
+    """The model with batch statistics over all processes, where torch supports it."""
+    if device.type != "cpu":
+        joint: Classifier = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return joint
+    if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()):
+        warn(
+            "batch normalisation uses the images of each process: torch joins its statistics on "
+            "GPUs only"
+        )
+    return model

@@ -1,0 +1,103 @@
+"""Evaluation of a network, during training and after it."""
+
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast, gather_object
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from ccloss.data.loader import Batch, Loader
+from ccloss.data.sources import Dataset
+from ccloss.errors import InputError
+from ccloss.models import Classifier
+from ccloss.output import Output
+from ccloss.training.components import Components, build_eval_loader, build_network
+from ccloss.training.config import RunConfig
+from ccloss.training.devices import fp32_without_tf32, make_accelerator
+from ccloss.training.metrics import Predictions, join, measure
+from ccloss.training.progress import NullProgress, ProgressReporter
+from ccloss.training.records import RunFolder
+from ccloss.training.step import to_float
+
+
+def evaluate(
+    folder: RunFolder,
+    dataset: Dataset,
+    *,
+    workers: int | None = None,
+    reporter: ProgressReporter | None = None,
+) -> dict[str, Any]:
+    """Evaluates the network of a finished run with :func:`ccloss.training.metrics.measure`.
+
+    Args:
+        folder: the run's folder.
+        dataset: the run's data, see :func:`ccloss.training.components.load_data`.
+        workers: processes on this machine that decode large images; ``None``: by its cores.
+        reporter: shows the progress.
+
+    Raises:
+        InputError: the folder has no finished run, or the data are not those of the run.
+    """
+    record = folder.read_record()
+    if tuple(record.classes) != dataset.classes:
+        raise InputError(
+            f"data {dataset.name} has {len(dataset.classes)} classes, and the run in "
+            f"{folder.path} has {len(record.classes)} or others; evaluate on the run's own data"
+        )
+    config = RunConfig.from_dict(record.experiment)
+    accelerator = make_accelerator(config.precision)
+    network = accelerator.prepare_model(load_model(folder), evaluation_mode=True)
+    loader = build_eval_loader(config, dataset, accelerator, workers)
+    with fp32_without_tf32(config.precision):
+        return measure(_predict(network, loader, reporter or NullProgress()))
+
+
+def load_model(folder: RunFolder) -> Classifier:
+    """The trained network of a finished run, in evaluation mode.
+
+    It takes images in [0, 1] or uint8.
+
+    Raises:
+        InputError: the folder has no finished run, or its weights cannot be read.
+    """
+    record = folder.read_record()
+    model = build_network(RunConfig.from_dict(record.experiment), len(record.classes))
+    try:
+        model.load_state_dict(load_file(folder.model))
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last: other weights
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder.model} cannot be read ({reason}); train the run again") from None
+    return model.eval()
+
+
+def predict(run: Components, reporter: ProgressReporter) -> Predictions:
+    """The outputs of a network in training on the images to evaluate."""
+    network = run.accelerator.unwrap_model(run.state.network)
+    if run.accelerator.num_processes > 1:
+        # The model is saved with the batch statistics of the main process.
+        broadcast(list(network.buffers()))
+    return _predict(network, run.eval_loader, reporter)
+
+
+@torch.inference_mode()
+def _predict(network: nn.Module, loader: Loader, reporter: ProgressReporter) -> Predictions:
+    """The network's outputs on every image of a loader, gathered from all processes."""
+    network.eval()
+    parts = [
+        _to_predictions(batch, network(to_float(batch.images)))
+        for batch in reporter.track(loader.epoch(0), "evaluation", len(loader))
+    ]
+    return join(gather_object(parts))
+
+
+def _to_predictions(batch: Batch, output: Output) -> Predictions:
+    attention = None if output.attention is None else output.attention.float().cpu()
+    return Predictions(
+        index=batch.index,
+        labels=batch.labels.cpu(),
+        logits=output.logits.float().cpu(),
+        features=output.features.float().cpu(),
+        attention=attention,
+    )
