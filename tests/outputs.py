@@ -1,4 +1,4 @@
-"""Random outputs of a network for the losses' tests, and what builds a loss for them."""
+"""Random outputs of a network, and losses built for them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,14 @@ from torch import Tensor
 
 from ccloss import Output
 from ccloss.losses import LOSSES, Loss, make_loss
+from ccloss.losses.angular import MarginLoss
 
 SAMPLES, CLASSES, WIDTH = 12, 4, 8
 CHANNELS = 10  # groups of 2, 2, 3, 3 for MC
 
-SOFT_TAKERS = [name for name, kind in LOSSES.items() if kind.takes_soft_labels]
-MARGINS = [name for name, kind in LOSSES.items() if not kind.takes_soft_labels]
+WITH_SOFT_LABELS = [name for name, cls in LOSSES.items() if cls.takes_soft_labels]
+ONLY_HARD_LABELS = [name for name, cls in LOSSES.items() if not cls.takes_soft_labels]
+MARGIN_LOSSES = [name for name, cls in LOSSES.items() if issubclass(cls, MarginLoss)]
 
 
 def make_output(
@@ -53,8 +55,8 @@ HARD = torch.arange(SAMPLES) % CLASSES
 SOFT = soft_labels()
 LABELS = {"hard": HARD, "soft": SOFT}
 
-EVERY_LOSS_AND_LABELS = [
-    (name, kind) for name in LOSSES for kind in LABELS if kind == "hard" or name in SOFT_TAKERS
+LOSSES_AND_LABELS = [
+    (name, kind) for name in LOSSES for kind in LABELS if kind == "hard" or name in WITH_SOFT_LABELS
 ]
 
 

@@ -232,3 +232,21 @@ def center_step(features: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
             count += float(row[k])
         step[k] /= count
     return step
+
+
+def virtual_softmax(
+    features: Tensor, weight: Tensor, labels: Tensor, weights: Weights = None, smoothing: float = 0
+) -> Tensor:
+    """-log(e^{w_y x} / (sum_k e^{w_k x} + e^{|w_y| |x|})), smoothed over the K real classes."""
+    classes = len(weight)
+    losses = []
+    for x, label in zip(features.double(), labels.tolist(), strict=True):
+        scores = [(w * x).sum() for w in weight.double()]
+        total = torch.exp(length(weight[label].double()) * length(x))
+        for score in scores:
+            total = total + torch.exp(score)
+        loss = torch.log(total) - (1 - smoothing) * scores[label]
+        for score in scores:
+            loss = loss - smoothing / classes * score
+        losses.append(loss)
+    return averaged(losses, rows_of(labels, classes), weights)

@@ -29,10 +29,18 @@ if TYPE_CHECKING:
         Loss,
         MetricLearningLoss,
         MutualChannelLoss,
+        VirtualSoftmaxLoss,
         make_loss,
     )
     from ccloss.losses import ChannelCorrelationLoss as CCLoss
-    from ccloss.models import ChannelAttention, Classifier, ClassifierHead, build_model
+    from ccloss.models import (
+        ChannelAttention,
+        Classifier,
+        ClassifierHead,
+        attach,
+        build_model,
+        tap,
+    )
     from ccloss.output import Output
 
 __version__ = "0.1.0"
@@ -57,9 +65,12 @@ __all__ = [
     "MetricLearningLoss",
     "MutualChannelLoss",
     "Output",
+    "VirtualSoftmaxLoss",
+    "attach",
     "build_model",
     "functional",
     "make_loss",
+    "tap",
 ]
 
 _HOMES = {
@@ -76,11 +87,14 @@ _HOMES = {
     "Loss": "ccloss.losses",
     "MetricLearningLoss": "ccloss.losses",
     "MutualChannelLoss": "ccloss.losses",
+    "VirtualSoftmaxLoss": "ccloss.losses",
     "make_loss": "ccloss.losses",
     "ChannelAttention": "ccloss.models",
     "Classifier": "ccloss.models",
     "ClassifierHead": "ccloss.models",
+    "attach": "ccloss.models",
     "build_model": "ccloss.models",
+    "tap": "ccloss.models",
     "InputError": "ccloss.errors",
     "Output": "ccloss.output",
 }

@@ -3,8 +3,7 @@
 
 def losses() -> None:
     """List the losses with formula, source, required inputs and options."""
-    from ccloss.losses import LOSSES, describe
-    from ccloss.options import PREFIX
+    from ccloss.losses import LOSSES, PML_PREFIX, describe
 
     for name in LOSSES:
         about = describe(name)
@@ -14,4 +13,4 @@ def losses() -> None:
         print(f"{name}\n    {about.formula}\n    {about.source}")
         print(f"    needs: {', '.join(needs) or 'logits alone'}")
         print(f"    options: {', '.join(options)}")
-    print(f"{PREFIX}NAME\n    CE + weight * a loss of pytorch-metric-learning on the features")
+    print(f"{PML_PREFIX}NAME\n    CE + weight * a loss of pytorch-metric-learning on the features")

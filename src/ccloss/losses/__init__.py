@@ -1,6 +1,6 @@
-"""The losses, all called as ``loss(output, labels)``.
+"""Losses. All are called as ``loss(output, labels)``.
 
-One's own is a subclass of :class:`Loss`, known by name once it stands in :data:`LOSSES`::
+To add one, write a subclass of :class:`Loss` and register it::
 
     ccloss.LOSSES["mine"] = MyLoss
 """
@@ -18,9 +18,13 @@ from ccloss.losses.channel_correlation import ChannelCorrelationLoss
 from ccloss.losses.cross_entropy import CrossEntropyLoss
 from ccloss.losses.focal import FocalLoss
 from ccloss.losses.inter_class import FocalInterClassAngularLoss, InterClassAngularLoss
-from ccloss.losses.metric_learning import MetricLearningLoss, metric_learning_options
+from ccloss.losses.metric_learning import (
+    PML_PREFIX,
+    MetricLearningLoss,
+    metric_learning_options,
+)
 from ccloss.losses.mutual_channel import MutualChannelLoss
-from ccloss.options import PREFIX
+from ccloss.losses.virtual_softmax import VirtualSoftmaxLoss
 
 LOSSES: dict[str, type[Loss]] = {
     "ce": CrossEntropyLoss,
@@ -33,15 +37,16 @@ LOSSES: dict[str, type[Loss]] = {
     "center": CenterLoss,
     "cosface": CosFaceLoss,
     "arcface": ArcFaceLoss,
+    "virtual-softmax": VirtualSoftmaxLoss,
 }
-"""Name of each loss in the command and in tables, and its class."""
+"""Class of each loss by its name in the command and in tables."""
 
 _SIZES = ("num_classes", "features")
-"""Arguments of a loss that follow from the data and the network, and are nobody's options."""
+"""Arguments of losses that follow from data and network and are not options."""
 
 
 class Description(NamedTuple):
-    """What there is to say of a loss in a line of a table."""
+    """Name, formula, source, required fields of the output, and options of a loss."""
 
     name: str
     formula: str
@@ -57,16 +62,16 @@ def make_loss(
     num_classes: int | None = None,
     features: int | None = None,
 ) -> Loss:
-    """A loss by name.
+    """Builds a loss by name.
 
     Args:
-        name: a key of :data:`LOSSES`, or ``pml:`` and a loss of pytorch-metric-learning.
-        options: arguments of its class.
-        num_classes: K, for a loss with parameters of its own.
-        features: D, width of the features, for a loss with parameters of its own.
+        name: a key of :data:`LOSSES`, or ``pml:NAME`` for a loss of pytorch-metric-learning.
+        options: arguments of the loss's class.
+        num_classes: K, for a loss with parameters.
+        features: D, width of the features, for a loss with parameters.
 
     Raises:
-        InputError: no such loss, no such option, or a value the option does not take.
+        InputError: an unknown loss or option, a value out of range, or a missing size.
     """
     given = dict(options or {})
     known = loss_options(name)
@@ -74,32 +79,26 @@ def make_loss(
         if option not in known:
             raise unknown_option(name, option, known)
     build: Any = loss_class(name)
-    taken = inspect.signature(build).parameters
-    sizes = dict(zip(_SIZES, (num_classes, features), strict=True))
-    needed = {}
-    for size, value in sizes.items():
-        if size in taken and value is not None:
-            needed[size] = value
-        elif size in taken and taken[size].default is inspect.Parameter.empty:
-            raise InputError(f"loss {name} has parameters of its own and needs {size}")
-    if name.startswith(PREFIX):
-        build = partial(build, name.removeprefix(PREFIX))
-    try:
-        loss: Loss = build(**needed, **given)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"loss {name} does not take {given}: {error}") from None
+    parameters = inspect.signature(build).parameters
+    sizes: dict[str, int] = {}
+    for size, value in zip(_SIZES, (num_classes, features), strict=True):
+        if size in parameters and value is not None:
+            sizes[size] = value
+        elif size in parameters and parameters[size].default is inspect.Parameter.empty:
+            raise InputError(f"loss {name} has parameters and needs {size}")
+    if name.startswith(PML_PREFIX):
+        build = partial(build, name.removeprefix(PML_PREFIX))
+    loss: Loss = build(**sizes, **given)
     return loss
 
 
 def loss_class(name: str) -> type[Loss]:
-    """The class of a loss by name.
+    """Class of a loss.
 
     Raises:
-        InputError: no such loss.
+        InputError: an unknown loss.
     """
-    if name.startswith(PREFIX):
+    if name.startswith(PML_PREFIX):
         return MetricLearningLoss
     if name not in LOSSES:
         raise unknown_name("loss", name, LOSSES)
@@ -110,32 +109,33 @@ def loss_options(name: str) -> dict[str, Any]:
     """Options of a loss and their defaults.
 
     Raises:
-        InputError: no such loss.
+        InputError: an unknown loss.
     """
-    hidden = (*_SIZES, "name") if name.startswith(PREFIX) else _SIZES
+    hidden = (*_SIZES, "name") if name.startswith(PML_PREFIX) else _SIZES
     options = {
         option: parameter.default
         for option, parameter in inspect.signature(loss_class(name)).parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         and option not in hidden
     }
-    if name.startswith(PREFIX):
-        options |= metric_learning_options(name.removeprefix(PREFIX))
+    if name.startswith(PML_PREFIX):
+        options |= metric_learning_options(name.removeprefix(PML_PREFIX))
     return options
 
 
 def describe(name: str) -> Description:
-    """Formula, source, needs and options of a loss.
+    """Description of a loss.
 
     Raises:
-        InputError: no such loss.
+        InputError: an unknown loss.
     """
-    kind = loss_class(name)
-    return Description(name, kind.formula, kind.source, kind.needs, loss_options(name))
+    cls = loss_class(name)
+    return Description(name, cls.formula, cls.source, cls.needs, loss_options(name))
 
 
 __all__ = [
     "LOSSES",
+    "PML_PREFIX",
     "ASoftmaxLoss",
     "ArcFaceLoss",
     "CenterLoss",
@@ -149,6 +149,7 @@ __all__ = [
     "Loss",
     "MetricLearningLoss",
     "MutualChannelLoss",
+    "VirtualSoftmaxLoss",
     "describe",
     "loss_class",
     "loss_options",

@@ -1,4 +1,4 @@
-"""Losses with a margin for the true class in the angle between features and class weights."""
+"""Losses with a margin in the angle between features and the true class's weight vector."""
 
 import math
 from abc import abstractmethod
@@ -8,21 +8,21 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ccloss.losses.base import (
-    Loss,
-    full_precision,
-    unit_vectors,
-    without_autocast,
-)
-from ccloss.options import check_options
+from ccloss.losses.base import Loss, full_precision, unit_vectors, without_autocast
 from ccloss.output import Output
+from ccloss.validation import (
+    require_angle,
+    require_nonnegative,
+    require_positive,
+    require_positive_integer,
+)
 
 
 class MarginLoss(Loss):
-    """Cross-entropy of logits that are made from angles anew, with a margin for the true class.
+    """Cross-entropy of logits computed from angles, with a margin for the true class.
 
-    The model's own logits play no part and stay plain. A margin is for one true class, so soft
-    labels are refused; ``label_smoothing`` smooths the target of the margin's logits.
+    ``Output.logits`` are not used and stay without margin. Soft labels are rejected, because a
+    margin is defined for one true class; ``label_smoothing`` smooths the cross-entropy's target.
     """
 
     needs = frozenset({"classifier_weight"})
@@ -32,7 +32,7 @@ class MarginLoss(Loss):
 
     def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         self.check(output, labels)
-        assert output.classifier_weight is not None  # `needs` says so
+        assert output.classifier_weight is not None  # `needs` requires it
         features = full_precision(output.features)
         with without_autocast(features):
             units = unit_vectors(full_precision(output.classifier_weight))
@@ -42,12 +42,18 @@ class MarginLoss(Loss):
 
     @abstractmethod
     def logits(self, features: Tensor, units: Tensor, labels: Tensor) -> Tensor:
-        """(N, D) features, (K, D) unit rows, (N, 1) classes -> (N, K) logits with the margin."""
+        """Logits (N, K) with the margin.
+
+        Args:
+            features: (N, D).
+            units: (K, D) rows of length 1.
+            labels: (N, 1) classes.
+        """
 
 
 @final
 class ASoftmaxLoss(MarginLoss):
-    r"""A-Softmax: the angle to the true class counts m times.
+    r"""A-Softmax: the angle to the true class is multiplied by a margin m.
 
     Liu et al., *SphereFace: Deep Hypersphere Embedding for Face Recognition* (2017), eq. 7, with
     the annealing of its published code (official formula)::
@@ -57,19 +63,21 @@ class ASoftmaxLoss(MarginLoss):
         psi(theta) = (-1)^k cos(m theta) - 2k                          theta in [k pi/m, (k+1) pi/m]
         l = max(annealing_end, annealing_start / (1 + annealing_rate * it))
 
-    The margin enters as l falls; without annealing the loss starts at tens of nats and does not
+    The margin takes effect as l decreases. Without annealing the loss starts above 10 and does not
     train at the usual learning rates. ``it`` counts the calls in training mode; it is part of the
-    ``state_dict``, so a resumed run goes on where it was. Evaluation mode takes the current l.
+    ``state_dict``, so a resumed run continues with its l. Evaluation mode uses the current l.
 
-    ``terms`` gives ``total`` and ``ce``, which are the same, and ``annealing``, l. Features of 0
-    have logits 0 and a finite gradient, that of the other classes' logits. ``margin=1`` or an
-    endless l is softmax with unit class weights.
+    :meth:`terms` gives ``total`` and ``ce``, which are equal, and ``annealing``, which is l.
+    Features of 0 have logits 0 and a finite gradient. ``margin=1`` or an infinite l gives softmax
+    with unit class weights.
 
     Args:
-        margin: m, an integer of 1 or more; the paper's 4.
-        annealing_start: l before the first step, 0 or more. 0 with ``annealing_end=0``: none.
-        annealing_rate: how fast l falls, 0 or more.
-        annealing_end: the least l, 0 or more.
+        margin: m, an integer of at least 1; 4 in the paper.
+        annealing_start: l before the first step, a number of at least 0; 1000 in the published
+            code. 0, with ``annealing_end=0``, switches annealing off.
+        annealing_rate: rate at which l decreases, a number of at least 0; 0.12 in the published
+            code.
+        annealing_end: smallest l, a number of at least 0; 5 in the published code.
         class_weights: see :class:`Loss`.
         label_smoothing: see :class:`Loss`.
 
@@ -86,20 +94,17 @@ class ASoftmaxLoss(MarginLoss):
         self,
         margin: int = 4,
         annealing_start: float = 1000.0,
-        annealing_rate: float = 0.1,
+        annealing_rate: float = 0.12,
         annealing_end: float = 5.0,
         *,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        check_options(
-            "a-softmax",
-            margin=margin,
-            annealing_start=annealing_start,
-            annealing_rate=annealing_rate,
-            annealing_end=annealing_end,
-        )
+        require_positive_integer("margin", margin)
+        require_nonnegative("annealing_start", annealing_start)
+        require_nonnegative("annealing_rate", annealing_rate)
+        require_nonnegative("annealing_end", annealing_end)
         self.margin = int(margin)
         self.annealing_start = annealing_start
         self.annealing_rate = annealing_rate
@@ -109,7 +114,7 @@ class ASoftmaxLoss(MarginLoss):
     def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         self.check(output, labels)
         if self.training:
-            # Not in place: a compiled backward pass may read again what the forward pass has read.
+            # Not in place: a compiled backward pass may read the value of the forward pass again.
             self.steps = self.steps + 1
         terms = super().terms(output, labels)
         return {**terms, "annealing": self._annealing(terms["total"].dtype)}
@@ -119,13 +124,13 @@ class ASoftmaxLoss(MarginLoss):
         lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
         cosine = (unit_vectors(features) * units[labels[:, 0]]).sum(1, keepdim=True)
         cosine = cosine.clamp(-1, 1)
-        share = self._annealing(features.dtype)
-        true = lengths * (share * cosine + _psi(cosine, self.margin)) / (1 + share)
+        factor = self._annealing(features.dtype)
+        true = lengths * (factor * cosine + _psi(cosine, self.margin)) / (1 + factor)
         return plain.scatter(1, labels, true)
 
     def _annealing(self, dtype: torch.dtype) -> Tensor:
-        fallen = 1 + self.annealing_rate * self.steps.to(dtype)
-        return (self.annealing_start / fallen).clamp(min=self.annealing_end)
+        divisor = 1 + self.annealing_rate * self.steps.to(dtype)
+        return (self.annealing_start / divisor).clamp(min=self.annealing_end)
 
     def extra_repr(self) -> str:
         return (
@@ -136,7 +141,7 @@ class ASoftmaxLoss(MarginLoss):
 
 @final
 class CosFaceLoss(MarginLoss):
-    r"""CosFace: the cosine to the true class is made smaller by a margin.
+    r"""CosFace: a margin is subtracted from the cosine to the true class.
 
     Wang et al., *CosFace: Large Margin Cosine Loss for Deep Face Recognition* (2018), eq. 4
     (official formula)::
@@ -144,12 +149,13 @@ class CosFaceLoss(MarginLoss):
         logit_k = scale * cos(theta_k)                 k != y
         logit_y = scale * (cos(theta_y) - margin)
 
-    ``terms`` gives ``total`` and ``ce``, which are the same. Features of 0 have cosine 0 to all
-    classes, and gradient 0. ``margin=0`` is softmax of scaled cosines.
+    :meth:`terms` gives ``total`` and ``ce``, which are equal. Features of 0 have cosine 0 to all
+    classes, and gradient 0. ``margin=0`` gives softmax of scaled cosines.
 
     Args:
-        scale: s, above 0. The paper's 64 is for thousands of people; see ``docs/losses.md``.
-        margin: m, 0 or more; the paper's 0.35.
+        scale: s, a positive number. The paper uses 64, with thousands of classes; see
+            ``docs/losses.md``.
+        margin: m, a number of at least 0; 0.35 in the paper.
         class_weights: see :class:`Loss`.
         label_smoothing: see :class:`Loss`.
 
@@ -169,7 +175,8 @@ class CosFaceLoss(MarginLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        check_options("cosface", scale=scale, margin=margin)
+        require_positive("scale", scale)
+        require_nonnegative("margin", margin)
         self.scale = scale
         self.margin = margin
 
@@ -184,23 +191,24 @@ class CosFaceLoss(MarginLoss):
 
 @final
 class ArcFaceLoss(MarginLoss):
-    r"""ArcFace: the angle to the true class is made larger by a margin.
+    r"""ArcFace: a margin is added to the angle to the true class.
 
     Deng et al., *ArcFace: Additive Angular Margin Loss for Deep Face Recognition* (2019), eq. 3,
-    with the published code's straight continuation (official formula)::
+    with the linear continuation of the published code (official formula)::
 
         logit_k = scale * cos(theta_k)                          k != y
         logit_y = scale * cos(theta_y + margin)                 theta_y + margin <= pi
                   scale * (cos(theta_y) - margin sin(margin))   beyond
 
-    ``terms`` gives ``total`` and ``ce``, which are the same. The gradient is finite at theta = 0
-    and pi, where the sine's own is not: within rounding of them the sine is a constant. Features
-    of 0 have cosine 0 to all classes, and gradient 0. ``margin=0`` is softmax of scaled cosines.
+    :meth:`terms` gives ``total`` and ``ce``, which are equal. The gradient is finite at theta = 0
+    and pi, where the derivative of the sine with respect to the cosine is infinite: the squared
+    sine is clamped to the rounding error. Features of 0 have cosine 0 to all classes, and gradient
+    0. ``margin=0`` gives softmax of scaled cosines.
 
     Args:
-        scale: s, above 0. The paper's 64 is for thousands of people, and does not train ten
-            classes at the protocol's learning rate; see ``docs/losses.md``.
-        margin: m, in radians from 0 to pi; the paper's 0.5.
+        scale: s, a positive number. The paper uses 64, with thousands of classes, which does not
+            train ten classes at a learning rate of 0.1; see ``docs/losses.md``.
+        margin: m, an angle in radians from 0 to pi; 0.5 in the paper.
         class_weights: see :class:`Loss`.
         label_smoothing: see :class:`Loss`.
 
@@ -220,7 +228,8 @@ class ArcFaceLoss(MarginLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        check_options("arcface", scale=scale, margin=margin)
+        require_positive("scale", scale)
+        require_angle("margin", margin)
         self.scale = scale
         self.margin = margin
 
@@ -241,10 +250,10 @@ class ArcFaceLoss(MarginLoss):
 
 
 def _psi(cosine: Tensor, margin: int) -> Tensor:
-    """(-1)^k cos(m theta) - 2k, from cos(theta) alone: no arc cosine, whose slope has poles."""
-    before, multiple = torch.ones_like(cosine), cosine
-    for _ in range(margin - 1):  # Chebyshev: cos(n + 1) = 2 cos cos(n) - cos(n - 1)
-        before, multiple = multiple, 2 * cosine * multiple - before
+    """(-1)^k cos(m theta) - 2k from cos(theta), without arc cosine: its derivative has poles."""
+    previous, multiple = torch.ones_like(cosine), cosine
+    for _ in range(margin - 1):  # Chebyshev: cos((n + 1) t) = 2 cos(t) cos(n t) - cos((n - 1) t)
+        previous, multiple = multiple, 2 * cosine * multiple - previous
     k = torch.zeros_like(cosine)
     for j in range(1, margin):
         k = k + (cosine < math.cos(j * math.pi / margin)).to(cosine.dtype)

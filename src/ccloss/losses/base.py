@@ -44,6 +44,8 @@ class Loss(nn.Module, ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     unit_classifier: ClassVar[bool] = False
     """Made for a classification layer without bias whose rows have unit length."""
+    classifier_bias: ClassVar[bool] = True
+    """Whether the classification layer has a bias (never with ``unit_classifier``)."""
     takes_soft_labels: ClassVar[bool] = True
     hard_labels_because: ClassVar[str] = "it is defined for one true class"
     """Why soft labels are refused, where they are."""

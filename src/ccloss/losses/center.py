@@ -8,45 +8,45 @@ from torch import Tensor, nn
 
 from ccloss.errors import InputError
 from ccloss.losses.base import Loss, full_precision, without_autocast
-from ccloss.options import check_options, whole
 from ccloss.output import Output
+from ccloss.validation import require_nonnegative, require_positive_integer
 
 
 @final
 class CenterLoss(Loss):
-    r"""Cross-entropy, and features near the centre of their class.
+    r"""Cross-entropy plus the distance of the features to the centers of their classes.
 
     Wen et al., *A Discriminative Feature Learning Approach for Deep Face Recognition* (2016), eqs.
     2 to 5 (official formula, with the mean over the batch in both terms)::
 
         L = CE(logits, labels) + weight / 2 * mean_i |f_i - c_{y_i}|^2
 
-    with sum_k y_ik |f_i - c_k|^2 for soft labels (our reading). Centres are parameters that start
-    at 0. As in the paper they are not moved by the gradient of L, whose weight would hardly stir
-    them, but by eq. 4::
+    with sum_k y_ik |f_i - c_k|^2 for soft labels (our reading). Centers are parameters that start
+    at 0. As in the paper, they are not updated with the gradient of L, which is too small for a
+    small weight, but with eq. 4::
 
         delta_k = sum_{i in k} (c_k - f_i) / (1 + n_k)
 
-    which is what the backward pass hands the optimiser as their gradient, whatever the weight; its
-    learning rate takes the place of the paper's alpha of 0.5 (our reading). A class without a
-    sample in the batch has delta 0.
+    The backward pass gives delta to the optimizer as the centers' gradient, independent of the
+    weight; the learning rate replaces the paper's alpha of 0.5 (our reading). A class without
+    samples in the batch has delta 0.
 
-    ``terms`` gives ``total``, ``ce`` and ``center``, mean_i |f_i - c_{y_i}|^2 / 2 before the
-    weight.
+    :meth:`terms` gives ``total``, ``ce`` and ``center``, which is mean_i |f_i - c_{y_i}|^2 / 2
+    before the weight.
 
     Args:
         num_classes: K.
         features: D, width of the features.
-        weight: lambda, 0 or more; 0.003 in the paper.
-        class_weights: see :class:`Loss`; centres are not weighted.
-        label_smoothing: see :class:`Loss`; centres take the labels as they come.
+        weight: lambda, a number of at least 0; 0.003 in the paper.
+        class_weights: see :class:`Loss`; the center term is not weighted.
+        label_smoothing: see :class:`Loss`; the center term uses the labels without smoothing.
 
     Raises:
         InputError: an argument out of range.
     """
 
-    formula = "CE + weight / 2 * mean_i |f_i - c_{y_i}|^2, centres c learned"
-    source = "Wen et al. 2016, eqs. 2-5; official formula (step of the centres: our reading)"
+    formula = "CE + weight / 2 * mean_i |f_i - c_{y_i}|^2, centers c learned"
+    source = "Wen et al. 2016, eqs. 2-5; official formula (step of the centers: our reading)"
 
     def __init__(
         self,
@@ -58,18 +58,18 @@ class CenterLoss(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        whole("num_classes", num_classes)
-        whole("features", features)
-        check_options("center", weight=weight)
+        require_positive_integer("num_classes", num_classes)
+        require_positive_integer("features", features)
+        require_nonnegative("weight", weight)
         self.weight = weight
         self.centers = nn.Parameter(torch.zeros(num_classes, features))
 
     def check(self, output: Output, labels: Tensor) -> None:
         super().check(output, labels)
-        fitting = output.logits.shape[1], output.features.shape[-1]
-        if tuple(self.centers.shape) != fitting:
+        expected = output.logits.shape[1], output.features.shape[-1]
+        if tuple(self.centers.shape) != expected:
             raise InputError(
-                f"num_classes and features of CenterLoss must be {fitting} for this output, "
+                f"num_classes and features of CenterLoss must be {expected} for this output, "
                 f"got {tuple(self.centers.shape)}"
             )
 
@@ -84,8 +84,8 @@ class CenterLoss(Loss):
             else:
                 distances, delta = _hard_distances(features, centers.detach(), labels.long())
         center = distances.mean() / 2
-        # Exactly 0, with gradient delta at the centres.
         step = (centers * delta).sum()
+        # step - step.detach() is 0; its gradient at the centers is delta.
         total = ce + self.weight * center + (step - step.detach())
         return {"total": total, "ce": ce, "center": center}
 
@@ -94,21 +94,21 @@ class CenterLoss(Loss):
 
 
 def _hard_distances(features: Tensor, centers: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) squared distances to the samples' centres, and eq. 4's step of the centres (K, D)."""
-    apart = features - centers[labels]
-    counts = apart.new_ones(len(centers)).index_add(0, labels, apart.new_ones(len(labels)))
-    pull = torch.zeros_like(centers).index_add(0, labels, -apart.detach())
-    return apart.square().sum(1), pull / counts[:, None]
+    """Squared distances (N,) to the samples' centers, and delta (K, D) of eq. 4."""
+    differences = features - centers[labels]
+    counts = torch.ones_like(centers[:, 0]).index_add(0, labels, differences.new_ones(len(labels)))
+    sums = torch.zeros_like(centers).index_add(0, labels, -differences.detach())
+    return differences.square().sum(1), sums / counts[:, None]
 
 
 def _soft_distances(features: Tensor, centers: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The same for (N, K) probabilities, without an (N, K, D) tensor."""
     rows = labels.to(features.dtype)
-    # Distances do not change with the origin; at the mean centre little is lost to rounding.
+    # Distances do not depend on the origin; near the mean center rounding errors are small.
     origin = centers.mean(0)
     centers, features = centers - origin, features - origin
-    expected = rows @ centers  # [N, D] a sample's mean centre
-    spread = rows @ centers.square().sum(1) - expected.square().sum(1)
-    distances = (features - expected).square().sum(1) + spread.clamp(min=0)
+    expected = rows @ centers  # [N, D] a sample's expected center
+    variance = rows @ centers.square().sum(1) - expected.square().sum(1)
+    distances = (features - expected).square().sum(1) + variance.clamp(min=0)
     counts = rows.sum(0)[:, None]
     return distances, (counts * centers - rows.T @ features.detach()) / (1 + counts)

@@ -10,10 +10,10 @@ from ccloss.output import Output
 
 @final
 class CrossEntropyLoss(Loss):
-    """Softmax cross-entropy, mean over the batch (CC-Loss paper, eqs. 1 and 9; official formula).
+    """Softmax cross-entropy, averaged over the batch.
 
-    ``terms`` gives ``total`` and ``ce``, which are the same. Its options are those of
-    :class:`Loss`.
+    CC-Loss paper, eqs. 1 and 9 (official formula). :meth:`terms` gives ``total`` and ``ce``, which
+    are equal. Arguments are those of :class:`Loss`.
     """
 
     formula = "CE = -log softmax(logits)[y]"

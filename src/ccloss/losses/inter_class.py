@@ -1,4 +1,4 @@
-"""Losses on the angles between the classes' weight vectors."""
+"""Losses on the angles between the weight vectors of the classes."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -7,21 +7,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ccloss.losses.base import (
-    Loss,
-    full_precision,
-    unit_vectors,
-    without_autocast,
-)
-from ccloss.options import not_negative
+from ccloss.losses.base import Loss, full_precision, unit_vectors, without_autocast
 from ccloss.output import Output
+from ccloss.validation import require_nonnegative
 
 
 class ClassAngleLoss(Loss):
-    """Cross-entropy plus a weighted term on the angles between the classes' weight vectors.
+    """Cross-entropy plus a weighted term on the angles between the weight vectors of the classes.
 
     Args:
-        weight: lambda, 0 or more.
+        weight: lambda, a number of at least 0.
         class_weights: see :class:`Loss`.
         label_smoothing: see :class:`Loss`.
 
@@ -40,12 +35,12 @@ class ClassAngleLoss(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
-        not_negative("weight", weight)
+        require_nonnegative("weight", weight)
         self.weight = weight
 
     def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         self.check(output, labels)
-        assert output.classifier_weight is not None  # `needs` says so
+        assert output.classifier_weight is not None  # `needs` requires it
         ce = self.cross_entropy(output.logits, labels)
         units = unit_vectors(full_precision(output.classifier_weight))
         with without_autocast(units):
@@ -54,7 +49,13 @@ class ClassAngleLoss(Loss):
 
     @abstractmethod
     def angle(self, units: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """(K, D) unit rows, (N, K) logits, and labels -> the term before its weight."""
+        """The term before its weight.
+
+        Args:
+            units: (K, D) rows of length 1.
+            logits: (N, K).
+            labels: (N,) classes or (N, K) probabilities.
+        """
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}"
@@ -62,22 +63,21 @@ class ClassAngleLoss(Loss):
 
 @final
 class InterClassAngularLoss(ClassAngleLoss):
-    r"""Cross-entropy, and weight vectors of the classes spread over all directions.
+    r"""Cross-entropy plus the squared length of the mean unit weight vector of the classes.
 
-    Hui et al., *Inter-Class Angular Loss for Convolutional Neural Networks* (2019); the form is
-    that of a mean direction (our reading)::
+    Hui et al., *Inter-Class Angular Loss for Convolutional Neural Networks* (2019) (our reading)::
 
         L = CE(logits, labels) + weight * |1/K sum_k u_k|^2         u_k = w_k / |w_k|
 
-    which is the mean of cos(w_i, w_j) over all pairs of classes, each with itself included. It is
-    0 for any rows that sum to 0, and 1 for one class or rows that all agree.
+    which is the mean of cos(w_i, w_j) over all pairs of classes, i = j included. It is 0 for unit
+    rows that sum to 0, and 1 for one class or equal directions.
 
-    ``terms`` gives ``total``, ``ce`` and ``angle``, the last before the weight. The classification
-    layer should have unit rows and no bias; rows are normalised here in any case. A row of zeros
-    counts as no direction.
+    :meth:`terms` gives ``total``, ``ce`` and ``angle``, the last before the weight. The
+    classification layer should have unit rows and no bias; rows are normalized here in any case. A
+    row of zeros contributes 0 to the mean.
 
     Args:
-        weight: lambda, 0 or more.
+        weight: lambda, a number of at least 0.
         class_weights: see :class:`Loss`.
         label_smoothing: see :class:`Loss`.
 
@@ -94,24 +94,24 @@ class InterClassAngularLoss(ClassAngleLoss):
 
 @final
 class FocalInterClassAngularLoss(ClassAngleLoss):
-    r"""Cross-entropy, and weight vectors driven apart where the batch confuses their classes.
+    r"""Cross-entropy plus the cosines between weight vectors of classes that are confused.
 
     Wei et al., *FICAL: Focal Inter-Class Angular Loss for Image Classification* (2019). Only its
     abstract is public, so this is our reading of it::
 
         L = CE(logits, labels) + weight * sum_{i != j} r_ij cos(w_i, w_j)
 
-    r_ij is the share of the batch's samples that are of class i and predicted as j, counted anew
-    each step and without gradient; a soft label counts for class i as y_i. Without a mistake in the
-    batch the angular term is 0. The sum is taken over samples, O(N D), and never over K x K pairs.
+    r_ij is the fraction of the batch's samples of class i that are predicted as j, without
+    gradient; a soft label counts with y_i for class i. A batch without errors has an angular term
+    of 0. The sum is computed over samples in O(N D), not over K x K pairs.
 
-    ``terms`` gives ``total``, ``ce`` and ``angle``, the last before the weight. The classification
-    layer should have unit rows and no bias; rows are normalised here in any case.
+    :meth:`terms` gives ``total``, ``ce`` and ``angle``, the last before the weight. The
+    classification layer should have unit rows and no bias; rows are normalized here in any case.
 
     Args:
-        weight: lambda, 0 or more.
+        weight: lambda, a number of at least 0.
         class_weights: see :class:`Loss`.
-        label_smoothing: see :class:`Loss`; r_ij takes the labels as they come.
+        label_smoothing: see :class:`Loss`; r_ij uses the labels without smoothing.
 
     Raises:
         InputError: an argument out of range.
@@ -125,12 +125,12 @@ class FocalInterClassAngularLoss(ClassAngleLoss):
 
 
 def _confused_cosines(units: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
-    """Mean over samples of the cosine of the true and the predicted class where they differ."""
-    seen = units[predicted]  # [N, D]
+    """Mean over samples of the cosine of true and predicted class, 0 where they are equal."""
+    predicted_units = units[predicted]  # [N, D]
     if labels.is_floating_point():
         rows = labels.to(units.dtype)
         rows = rows.scatter(1, predicted[:, None], torch.zeros_like(rows))
-        return ((rows @ units) * seen).sum(1).mean()
+        return ((rows @ units) * predicted_units).sum(1).mean()
     labels = labels.long()
-    cosines = (units[labels] * seen).sum(1)
+    cosines = (units[labels] * predicted_units).sum(1)
     return (cosines * (labels != predicted)).mean()

@@ -87,6 +87,7 @@ def build_model(
     head_norm: HeadNorm = "batch",
     activation: Activation = "relu",
     final_pool: FinalPool = "max",
+    classifier_bias: bool = True,
 ) -> Classifier:
     """Builds a classifier of the paper: a backbone and a :class:`ClassifierHead`.
 
@@ -110,6 +111,7 @@ def build_model(
         activation: see :class:`ClassifierHead`.
         final_pool: ``"max"`` for the fifth max-pool of ``vgg16``, or ``"average"`` to replace it by
             the head's global average pooling.
+        classifier_bias: see :class:`ClassifierHead`.
 
     Raises:
         InputError: an unknown backbone, an argument out of range or that the backbone does not
@@ -128,5 +130,6 @@ def build_model(
         unit_classifier,
         head_norm,
         activation,
+        classifier_bias,
     )
     return Classifier(built, head, in_channels)

@@ -42,6 +42,7 @@ class ClassifierHead(nn.Module):
             ``"none"``. The hidden layer has a bias only with ``"none"``.
         activation: ``"relu"``, or ``"identity"`` for features that are the hidden layer's output,
             as in Figure 3 of the paper.
+        classifier_bias: whether the classification layer has a bias. Virtual Softmax needs none.
 
     Raises:
         InputError: an argument out of range.
@@ -57,6 +58,7 @@ class ClassifierHead(nn.Module):
         unit_classifier: bool = False,
         head_norm: HeadNorm = "batch",
         activation: Activation = "relu",
+        classifier_bias: bool = True,
     ) -> None:
         super().__init__()
         require_positive_integer("in_features", in_features)
@@ -72,7 +74,7 @@ class ClassifierHead(nn.Module):
         self.activation: Activation = activation
         self.unit_classifier = unit_classifier
         self.classify = nn.Linear(hidden_features, num_classes)
-        if unit_classifier:  # removed after it is drawn: other weights start as in a plain head
+        if unit_classifier or not classifier_bias:  # removed late: the random draws stay equal
             self.classify.register_parameter("bias", None)
         he_initialize(self)
 
