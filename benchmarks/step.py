@@ -29,6 +29,7 @@ def stepper(row: str, images: torch.Tensor, labels: torch.Tensor) -> Callable[[]
         CLASSES,
         attention=row == SAME_HEAD or "attention" in kind.needs,
         unit_classifier=kind.unit_classifier,
+        classifier_bias=kind.classifier_bias,
     )
     model.train().to(memory_format=torch.channels_last)
     loss = make_loss(row.removesuffix("+cam"), num_classes=CLASSES, features=WIDTH)

@@ -143,6 +143,7 @@ def build_network(config: RunConfig, classes: int, pretrained: bool = False) -> 
         pretrained=pretrained,
         reduction=config.reduction,
         unit_classifier=loss_class(config.loss).unit_classifier,
+        classifier_bias=loss_class(config.loss).classifier_bias,
         head_norm=config.head_norm,
         activation=config.activation,
         **options,
