@@ -60,7 +60,8 @@ def sync_directory(path: Path) -> None:
             return
         raise
     try:
-        os.fsync(descriptor)
+        with _naming(path):
+            os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise

@@ -1,0 +1,29 @@
+"""Test images that are stored for the figures."""
+
+import torch
+
+from ccloss.training.records import RunFolder
+from ccloss.training.sample import thumbnail
+from runs import small_data
+
+DATA = small_data()
+
+
+def test_sample_is_class_balanced_test_images(finished_run: RunFolder) -> None:
+    sample = finished_run.read_test_sample()
+    assert sample.attention is not None
+    assert sample.features.shape == sample.attention.shape == (50, 16)
+    labels = DATA.test.labels[torch.from_numpy(sample.index)]
+    assert labels.tolist() == sample.labels.tolist()
+    assert torch.bincount(labels).tolist() == [5] * 10
+    images = DATA.test.pixels[torch.from_numpy(sample.index)]
+    assert torch.equal(torch.from_numpy(sample.thumbnails), images.permute(0, 2, 3, 1))
+
+
+def test_thumbnail_of_a_large_image_is_its_centre_reduced() -> None:
+    ramp = torch.arange(96, dtype=torch.uint8).expand(3, 64, 96)
+    small = thumbnail(ramp)
+    assert small.shape == (32, 32, 3)
+    # The middle square's columns are 16 to 79: a pixel of the thumbnail is the mean of two.
+    expected = torch.arange(32) * 2 + 16.5
+    assert (small[16, 1:-1, 0] - expected[1:-1]).abs().max() <= 1
