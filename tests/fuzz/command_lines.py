@@ -1,0 +1,75 @@
+"""Random command lines. Valid ones train for one or two steps on the digits."""
+
+import random
+from pathlib import Path
+
+from checks import Report
+
+VALUES = [
+    *("0", "1", "2", "-1", "3.5", "1e-3", "1e400", "nan", "inf", "9" * 30, "1,2", "1,x", ","),
+    *("", " ", "x", "true", "[1]", "{}", "none", "ü", "猫", "a\nb", "[bold]", "--", "-", "../x"),
+    *("ce", "cc+cam", "fp32", "max", "a" * 300, "\udce9"),
+]
+OPTIONS = [
+    *("data", "loss", "backbone", "attention", "hidden-features", "reduction", "image-size"),
+    *("resize", "channels", "padding", "flip", "epochs", "max-steps", "batch-size"),
+    *("sampler", "samples-per-class", "learning-rate", "final-learning-rate", "momentum"),
+    *("weight-decay", "precision", "seed", "train-limit", "test-limit", "validation"),
+    *("evaluate-every", "head-norm", "activation", "final-pool", "clip-grad-norm"),
+    *("loss.weight", "loss.eps", "loss.gamma", "loss.margin", "loss.class-weights"),
+    *("loss.label-smoothing", "loss.reduction", "workers", "resume", "no-attention"),
+    *("overwrite", "jobs", "rounds", "losses", "dry-run", "threads-per-run"),
+    *("rounds-per-device", "cpus-per-run", "figures", "only", "bogus"),
+]
+COMMANDS = ["train"] * 6 + ["compare"] * 2 + ["evaluate", "report", "data", "losses"]
+SMALL = ["--train-limit", "40", "--test-limit", "20", "--max-steps", "1", "--hidden-features", "8"]
+LOSSES = ["ce", "cc", "focal", "a-softmax", "mc", "ical", "fical", "center", "cosface", "arcface"]
+
+
+def run(report: Report, chance: random.Random, number: int, folder: Path) -> None:
+    """Executes random command lines."""
+    for index in range(number):
+        out = folder / f"run-{index}"
+        arguments = _arguments(chance, out)
+        name = f"ccloss {' '.join(map(repr, arguments))}"
+        with report.case("command lines", name):
+            output = report.command(name, arguments)
+            if output.code == 2 and arguments[0] == "train" and out.exists():
+                left = [path.name for path in out.iterdir() if path.name != ".lock"]
+                if left and "--overwrite" not in arguments:
+                    report.fault("silent difference", name, f"rejected, but left {left}")
+
+
+def _arguments(chance: random.Random, out: Path) -> list[str]:
+    command = chance.choice(COMMANDS)
+    if command == "train":
+        arguments = ["train", "--data", "digits", "--loss", chance.choice(LOSSES), *SMALL]
+    elif command == "compare":
+        arguments = ["compare", "--data", "digits", "--rounds", "1", "--dry-run", *SMALL]
+    elif command == "data":
+        arguments = ["data", chance.choice(["list", "verify", "x"])]
+    else:
+        arguments = [command]
+    if command in ("train", "compare", "report"):
+        arguments += ["--out", str(out)]
+    for _ in range(chance.randint(1, 3)):
+        arguments += _mutation(chance)
+    if chance.random() < 0.1:
+        del arguments[chance.randrange(len(arguments))]
+    return arguments
+
+
+def _mutation(chance: random.Random) -> list[str]:
+    option, value = chance.choice(OPTIONS), chance.choice(VALUES)
+    if option == "epochs":  # some epochs would take hours; --max-steps limits them
+        value = chance.choice(["0", "2", "x", "-1"])
+    if option == "max-steps":
+        value = chance.choice(["0", "2", "x", "-1", "nan"])
+    if option in ("data", "train-limit", "test-limit", "workers"):
+        value = chance.choice([value, "0", "-1", "x", "99"])
+    if option == "dry-run":
+        return ["--dry-run"]
+    form = chance.random()
+    if form < 0.7:
+        return [f"--{option}", value]
+    return [f"--{option}={value}"] if form < 0.9 else [chance.choice([f"--{option}", value])]
