@@ -3,6 +3,7 @@
 # make site     build the documentation into site/; warnings are errors
 # make bench    measure the speed again and rebuild docs/performance.md (under 10 minutes)
 # make oldest   run the tests of the library with the oldest supported PyTorch, in .oldest
+# make fuzz     random command lines, library calls, damaged run folders and odd image folders
 # Parts of `make test`: setup format lint types unit docs site.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 OLDEST := .oldest/bin
 
-.PHONY: demo test setup format lint types unit docs site bench oldest
+.PHONY: demo test setup format lint types unit docs site bench fuzz oldest
 
 demo: $(READY)
 	$(BIN)/ccloss compare --data digits --losses ce,ce+cam,cc --rounds 3 --out runs/demo
