@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from checks import Report
+from fuzz_report import Report
 
 VALUES = [
     *("0", "1", "2", "-1", "3.5", "1e-3", "1e400", "nan", "inf", "9" * 30, "1,2", "1,x", ","),

@@ -19,7 +19,7 @@ import image_folders
 import library_calls
 import run_folders
 import torch
-from checks import Report
+from fuzz_report import Report
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from checks import Report
+from fuzz_report import Report
 from PIL import Image
 
 CLASSES = ["a", "[v2]", "new\nline", "猫", "حصان", "with space", "b" * 200, ":x:"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from checks import Report
+from fuzz_report import Report
 from torch import Tensor
 
 import ccloss

@@ -5,7 +5,7 @@ import random
 import shutil
 from pathlib import Path
 
-from checks import Report
+from fuzz_report import Report
 
 from ccloss.training.records import RunFolder
 
