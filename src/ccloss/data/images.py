@@ -1,140 +1,24 @@
-"""One split of images, in memory or decoded on access, and the progress hook."""
+"""One split of a data set: images in memory, or decoded on access."""
 
 import hashlib
 from abc import ABC, abstractmethod
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from io import BytesIO
-from itertools import accumulate
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import final
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from ccloss.data.cache import Arrays, cached
+from ccloss.data.decoding import Size, decode, read_content
+from ccloss.data.progress import Track, untracked
+from ccloss.data.stores import Store
 from ccloss.errors import InputError
 
-if TYPE_CHECKING:
-    import datasets
+STATISTICS_SAMPLE = 2_000
+"""Number of images that :func:`statistics` reads of a set that is not in memory."""
 
-T = TypeVar("T")
-
-STATISTICS_SAMPLE = 2_000  # images of a lazy set that `statistics` looks at
-_MODES = {1: "L", 3: "RGB"}  # PIL's name for gray and colour
-
-
-class Track(Protocol):
-    """Progress: hands the items of an iterable on, and may show how far it is."""
-
-    def __call__(self, iterable: Iterable[T], description: str, total: int) -> Iterable[T]: ...
-
-
-def untracked(iterable: Iterable[T], description: str, total: int) -> Iterable[T]:
-    """The :class:`Track` that shows nothing."""
-    return iterable
-
-
-# ---- Stores: images as they came --------------------------------------------------------------
-
-
-class Store(Protocol):
-    """Stored images, by row; picklable, so that loader workers can read them."""
-
-    def __len__(self) -> int: ...
-
-    def place(self, row: int) -> str:
-        """Where the image lies, in words a user can act on."""
-
-    def image(self, row: int) -> Image.Image:
-        """The decoded image; raises :class:`InputError` naming its place if it is not whole."""
-
-
-@final
-@dataclass(frozen=True)
-class FileStore:
-    """One file an image."""
-
-    files: tuple[Path, ...]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def place(self, row: int) -> str:
-        return str(self.files[row])
-
-    def image(self, row: int) -> Image.Image:
-        return _decode(self.files[row], self.place(row))
-
-
-@final
-@dataclass(frozen=True)
-class RowStore:
-    """Encoded images in a column of a memory-mapped ``datasets.Dataset``.
-
-    Attributes:
-        rows: the data set; its image column holds ``{"bytes": ..., "path": ...}``.
-        column: the name of the image column.
-        shards: (name, number of rows) of each part, in order, to name an image's place.
-    """
-
-    rows: "datasets.Dataset"
-    column: str
-    shards: tuple[tuple[str, int], ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def place(self, row: int) -> str:
-        ends = list(accumulate(count for _, count in self.shards))
-        shard = bisect_right(ends, row)
-        name, count = self.shards[shard]
-        return f"{name}, row {row - ends[shard] + count}"
-
-    def image(self, row: int) -> Image.Image:
-        # straight from the Arrow table: `rows[row]` would decode the image by itself, and raise
-        # errors that do not name the row
-        value = self.rows.data.column(self.column)[row].as_py()
-        return _decode(BytesIO(value["bytes"] if value else b""), self.place(row))
-
-
-@final
-@dataclass(frozen=True)
-class ArrayStore:
-    """Gray images embedded in a package: (N, H, W) uint8."""
-
-    name: str
-    arrays: "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]"
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-    def place(self, row: int) -> str:
-        return f"{self.name}, row {row}"
-
-    def image(self, row: int) -> Image.Image:
-        return Image.fromarray(self.arrays[row])
-
-
-def _decode(file: Path | BytesIO, place: str) -> Image.Image:
-    try:
-        with Image.open(file) as image:
-            image.load()
-    except FileNotFoundError:
-        raise InputError(f"{place}: the image is missing; restore the file") from None
-    except Exception as error:  # broken bytes make decoders raise nearly anything
-        reason = type(error).__name__
-        raise InputError(
-            f"{place}: the image is corrupt or truncated ({reason}); restore or remove it"
-        ) from error
-    if image.mode == "F" or image.mode.startswith("I"):
-        raise InputError(f"{place}: the image has mode {image.mode}; save it with 8 bits a channel")
-    return image
-
-
-# ---- Image sets --------------------------------------------------------------------------------
+_CACHE_VERSION = 1  # to be raised when decoding or resizing changes pixels
 
 
 class ImageSet(ABC):
@@ -156,16 +40,21 @@ class ImageSet(ABC):
         """Image ``index`` as (C, H, W) uint8.
 
         Raises:
-            InputError: the stored image is corrupt or truncated; names its file or row.
+            InputError: The stored image is corrupt or truncated. The message names its file or row.
         """
 
     @abstractmethod
-    def place(self, index: int) -> str:
-        """Where image ``index`` comes from, in words."""
+    def location(self, index: int) -> str:
+        """The file or row of image ``index``, for messages."""
 
     @abstractmethod
     def subset(self, indices: Tensor) -> "ImageSet":
         """The images at ``indices``, (M,) int64, in that order."""
+
+    @property
+    @abstractmethod
+    def keys(self) -> Tensor:
+        """(N,) int64, for each image a hash that does not depend on the other images."""
 
 
 @final
@@ -175,9 +64,10 @@ class MemoryImages(ImageSet):
     Args:
         pixels: (N, C, H, W) uint8.
         labels: (N,) int64.
+        keys: (N,) int64, see :attr:`ImageSet.keys`. By default they are hashes of the pixels.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor, keys: Tensor | None = None) -> None:
         if pixels.dtype != torch.uint8 or pixels.ndim != 4:
             raise InputError(
                 f"pixels must be (N, C, H, W) uint8, got {tuple(pixels.shape)} {pixels.dtype}"
@@ -186,28 +76,40 @@ class MemoryImages(ImageSet):
         self.pixels = pixels
         self.labels = labels
         self.channels = pixels.shape[1]
+        self._keys = keys
 
     def image(self, index: int) -> Tensor:
         return self.pixels[index]
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         return f"image {index} in memory"
 
     def subset(self, indices: Tensor) -> "MemoryImages":
-        return MemoryImages(self.pixels[indices], self.labels[indices])
+        keys = None if self._keys is None else self._keys[indices]
+        return MemoryImages(self.pixels[indices], self.labels[indices], keys)
+
+    @property
+    def keys(self) -> Tensor:
+        if self._keys is None:
+            self._keys = hash_keys(image.numpy().tobytes() for image in self.pixels)
+        return self._keys
 
 
 @final
-class LazyImages(ImageSet):
-    """Stored images, decoded on access.
+class StoredImages(ImageSet):
+    """Stored images that are decoded on access.
 
     Args:
-        store: where the images lie.
+        store: The images.
         labels: (N,) int64.
-        channels: 1 (colour becomes gray) or 3 (gray is replicated).
-        size: pixels of the short side after an antialiased bilinear resize that keeps the shape,
-            or (height, width) exactly, or ``None``: as stored.
-        rows: (N,) int64, the images' rows in the store; by default all of them in order.
+        channels: 1 (color becomes gray) or 3 (gray is replicated).
+        size: Pixels of the short side after an antialiased bilinear resize, or (height, width), or
+            ``None`` for the stored size.
+        rows: (N,) int64, the rows of the images in the store. By default all of them in order.
+        keys: (N,) int64, see :attr:`ImageSet.keys`. By default they are hashes of the paths, or of
+            the contents where images have no path.
+        digests: (N, 16) uint8, digests of the stored contents. They make the cache of
+            :meth:`decoded` possible.
     """
 
     def __init__(
@@ -215,10 +117,12 @@ class LazyImages(ImageSet):
         store: Store,
         labels: Tensor,
         channels: int,
-        size: int | tuple[int, int] | None = None,
+        size: Size = None,
         rows: Tensor | None = None,
+        keys: Tensor | None = None,
+        digests: Tensor | None = None,
     ) -> None:
-        if channels not in _MODES:
+        if channels not in (1, 3):
             raise InputError(f"channels must be 1 (gray) or 3 (RGB), got {channels}")
         self.rows = torch.arange(len(store)) if rows is None else rows
         _check_labels(labels, len(self.rows))
@@ -226,63 +130,101 @@ class LazyImages(ImageSet):
         self.labels = labels
         self.channels = channels
         self.size = size
+        self.digests = digests
+        self._keys = keys
 
     def image(self, index: int) -> Tensor:
-        image = _convert(self.store.image(int(self.rows[index])), self.channels)
-        array = np.array(_resize(image, self.size))  # (H, W) or (H, W, 3), a writable copy
-        return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1).contiguous()
+        row = int(self.rows[index])
+        content = read_content(self.store, row)
+        return decode(content, self.store.location(row), self.channels, self.size)
 
-    def place(self, index: int) -> str:
-        return self.store.place(int(self.rows[index]))
+    def location(self, index: int) -> str:
+        return self.store.location(int(self.rows[index]))
 
-    def subset(self, indices: Tensor) -> "LazyImages":
-        labels, rows = self.labels[indices], self.rows[indices]
-        return LazyImages(self.store, labels, self.channels, self.size, rows)
+    def subset(self, indices: Tensor) -> "StoredImages":
+        return StoredImages(
+            self.store,
+            self.labels[indices],
+            self.channels,
+            self.size,
+            self.rows[indices],
+            None if self._keys is None else self._keys[indices],
+            None if self.digests is None else self.digests[indices],
+        )
 
-    def decoded(self, description: str, track: Track = untracked) -> MemoryImages:
-        """All images decoded once into one tensor; ``size`` must be (height, width)."""
+    @property
+    def keys(self) -> Tensor:
+        if self._keys is None:
+            self._keys = store_keys(self.store, self.rows.tolist())
+        return self._keys
+
+    def decoded(
+        self, description: str, track: Track = untracked, title: str = "images"
+    ) -> MemoryImages:
+        """All images in one tensor. ``size`` must be (height, width).
+
+        The pixels are cached if ``digests`` are known.
+
+        Args:
+            description: Title of the progress bar.
+            track: Shows the progress.
+            title: Start of the name of the cache entry.
+        """
         if not isinstance(self.size, tuple):
-            raise InputError(f"size must be (height, width) to decode at once, got {self.size}")
-        pixels = torch.empty((len(self), self.channels, *self.size), dtype=torch.uint8)
-        for index in track(range(len(self)), description, len(self)):
-            pixels[index] = self.image(index)
-        return MemoryImages(pixels, self.labels)
+            raise InputError(f"size must be (height, width) to decode all images, got {self.size}")
+        shape = (len(self), self.channels, *self.size)
+
+        def make() -> Arrays:
+            pixels = torch.empty(shape, dtype=torch.uint8)
+            for index in track(range(len(self)), description, len(self)):
+                pixels[index] = self.image(index)
+            return {"pixels": pixels.numpy()}
+
+        if self.digests is None:
+            arrays = make()
+        else:
+            digest = hashlib.sha256(f"{_CACHE_VERSION} {shape}".encode())
+            digest.update(self.digests.numpy().tobytes())
+            arrays = cached(f"{title}-{digest.hexdigest()[:32]}", make)
+        return MemoryImages(torch.from_numpy(arrays["pixels"]), self.labels, self._keys)
 
 
 def _check_labels(labels: Tensor, count: int) -> None:
     if labels.dtype != torch.int64 or labels.shape != (count,):
         raise InputError(
-            f"labels must be ({count},) int64, one an image, got {tuple(labels.shape)} "
+            f"labels must be ({count},) int64, one per image, got {tuple(labels.shape)} "
             f"{labels.dtype}"
         )
 
 
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns on a direct step from such a palette
-    mode = _MODES[channels]
-    return image if image.mode == mode else image.convert(mode)
+# ---- Keys --------------------------------------------------------------------------------------
 
 
-def _resize(image: Image.Image, size: int | tuple[int, int] | None) -> Image.Image:
-    width, height = image.size
-    if size is None:
-        return image
-    if isinstance(size, int):
-        short = min(width, height)
-        target = (round(width * size / short), round(height * size / short))
-    else:
-        target = (size[1], size[0])
-    if target == image.size:
-        return image
-    return image.resize(target, Image.Resampling.BILINEAR)  # PIL antialiases when it shrinks
+def hash_keys(contents: Iterable[bytes]) -> Tensor:
+    """(N,) int64, a hash of each item."""
+    hashes = [hashlib.blake2b(content, digest_size=8).digest() for content in contents]
+    return torch.from_numpy(np.frombuffer(b"".join(hashes), dtype="<i8").astype(np.int64))
 
 
-# ---- What a set holds, in numbers --------------------------------------------------------------
+def store_keys(store: Store, rows: Sequence[int], names: Sequence[str] | None = None) -> Tensor:
+    """(N,) int64, hashes of class name and relative path, or of the content without a path."""
+
+    def content(place: int, row: int) -> bytes:
+        path = store.path(row)
+        if path is not None:
+            name = names[place] if names else ""
+            return f"{name}/{path}".encode("utf-8", "surrogateescape")
+        stored = read_content(store, row)
+        return stored if isinstance(stored, bytes) else stored.tobytes()
+
+    return hash_keys(content(place, row) for place, row in enumerate(rows))
+
+
+# ---- Digests and statistics --------------------------------------------------------------------
 
 
 def fingerprint(images: ImageSet) -> str:
-    """SHA-256 (hex) of all pixels and labels, in order; decodes every image of a lazy set."""
+    """SHA-256 (hex) of all pixels and labels in order. Decodes every image of the set."""
     return digest((images.image(index) for index in range(len(images))), images.labels)
 
 
@@ -296,11 +238,33 @@ def digest(images: Iterable[Tensor], labels: Tensor) -> str:
     return sha.hexdigest()
 
 
+def content_digest(images: ImageSet, classes: Sequence[str]) -> str:
+    """SHA-256 (hex) of images and class names, without decoding images that are not in memory.
+
+    Of images in memory it covers the pixels, so it does not depend on the file format. Of others
+    it covers the stored bytes and the keys, which contain the relative paths.
+    """
+    if isinstance(images, MemoryImages):
+        content = fingerprint(images).encode()
+    else:
+        assert isinstance(images, StoredImages)
+        stored = images.digests
+        if stored is None:
+            contents = (read_content(images.store, row) for row in images.rows.tolist())
+            stored = hash_keys(c if isinstance(c, bytes) else c.tobytes() for c in contents)
+        parts = (stored, images.keys, images.labels)
+        content = b"".join(part.numpy().tobytes() for part in parts)
+    sha = hashlib.sha256(content)
+    for name in classes:
+        sha.update(f"\0{name}".encode("utf-8", "surrogateescape"))
+    return sha.hexdigest()
+
+
 def statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
-    Exact, from a histogram, for images in memory. A lazy set is judged by at most 2,000 images at
-    equal steps through it. The deviation of a constant channel is 0.
+    Exact, from a histogram, for images in memory. Otherwise computed from at most 2,000 images at
+    equal steps through the set. The deviation of a constant channel is 0.
 
     Returns:
         (mean, std), each a tuple of C floats.
@@ -309,18 +273,18 @@ def statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
     for pixels in _channel_pixels(images):
         for channel, values in enumerate(pixels):
             histogram[channel] += torch.bincount(values, minlength=256)
-    share = histogram / histogram.sum(1, keepdim=True)
+    frequency = histogram / histogram.sum(1, keepdim=True)
     levels = torch.arange(256, dtype=torch.float64) / 255
-    mean = share @ levels
-    std = (share * (levels - mean[:, None]).square()).sum(1).sqrt()
+    mean = frequency @ levels
+    std = (frequency * (levels - mean[:, None]).square()).sum(1).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def _channel_pixels(images: ImageSet) -> Iterator[Tensor]:
-    """Pieces of the set as (C, M) uint8, small enough for bounded memory."""
+    """Parts of the set as (C, M) uint8, small enough for bounded memory."""
     if isinstance(images, MemoryImages):
-        for piece in torch.split(images.pixels, 1_024):
-            yield piece.transpose(0, 1).flatten(1)
+        for part in torch.split(images.pixels, 1_024):
+            yield part.transpose(0, 1).flatten(1)
     else:
         sample = min(len(images), STATISTICS_SAMPLE)
         for step in range(sample):

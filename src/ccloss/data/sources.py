@@ -1,48 +1,54 @@
-"""Data sets by name: loaded, checked, split and verified."""
+"""Data sets by name or folder: read, checked, and split into training and test images."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ccloss.data.augment import draws
-from ccloss.data.catalog import FOLDER_PREFIX, SOURCES
-from ccloss.data.images import (
-    ImageSet,
-    LazyImages,
-    Store,
-    Track,
-    digest,
-    untracked,
+from ccloss.data.archives import read_digits, read_hub
+from ccloss.data.catalog import (
+    FOLDER_PREFIX,
+    HUB_PREFIX,
+    SOURCES,
+    Source,
+    resolve_data_name,
 )
-from ccloss.data.layouts import (
-    Split,
-    Splits,
-    read_class_folders,
-    read_digits,
-    read_hub,
-    read_local,
-)
-from ccloss.errors import InputError, unknown_name
+from ccloss.data.decoding import decode, read_content
+from ccloss.data.images import ImageSet, StoredImages, content_digest, store_keys
+from ccloss.data.labels import resolve_classes, resolve_labels
+from ccloss.data.layouts import read_folder, read_named
+from ccloss.data.progress import Track, untracked
+from ccloss.data.scan import Scan, scan
+from ccloss.data.splitting import balanced, held_out
+from ccloss.data.stores import Store
+from ccloss.data.tables import TEST, TRAIN, VALIDATION, Part, Table, counted, listed
+from ccloss.errors import InputError
 
-MEMORY_SIZE = 64  # images up to this side, in pixels, are decoded once into memory
+MEMORY_SIZE = 64
+"""Images up to this side in pixels are decoded once and kept in memory."""
+
 DIGITS_TEST = 500  # 50 of each digit
-FOLDER_TEST_FRACTION = 0.2  # held out of a folder that has no test split
+TEST_FRACTION = 0.2  # held out of a data set without a test split
+
+_MEAN_SAMPLE = 256  # images whose mean pixel tells similar data sets apart
+_MEAN_TOLERANCE = 0.04  # about ten standard errors of that mean
 
 
 class Dataset(NamedTuple):
     """A data set ready for the loaders.
 
     Attributes:
-        name: as given to :func:`load`.
-        train: training images.
-        test: test images.
+        name: Canonical name, see :func:`ccloss.data.catalog.resolve_data_name`.
+        train: Training images.
+        test: Test images.
         classes: K class names; label k is ``classes[k]``.
         channels: 1 (gray) or 3 (RGB).
+        notes: What was left out or decided, one line each, to be shown to the user.
+        revision: Commit of the Hub repository, if the images come from the Hub.
     """
 
     name: str
@@ -50,6 +56,15 @@ class Dataset(NamedTuple):
     test: ImageSet
     classes: tuple[str, ...]
     channels: int
+    notes: tuple[str, ...] = ()
+    revision: str | None = None
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 (hex) of the ``train`` and ``test`` images, their labels and class names."""
+        return {
+            TRAIN: content_digest(self.train, self.classes),
+            TEST: content_digest(self.test, self.classes),
+        }
 
 
 def load(
@@ -61,242 +76,347 @@ def load(
     resize: int | None = None,
     train_limit: int | None = None,
     test_limit: int | None = None,
+    allow_missing_classes: bool = False,
     track: Track = untracked,
 ) -> Dataset:
-    """Loads a data set and checks its counts, classes and labels.
+    """Loads a data set and checks its counts, classes, labels and the headers of its images.
 
     Up to an ``image_size`` of 64 the images are resized to that square (antialiased bilinear) and
-    decoded once into memory. Above, they are decoded on access with their short side resized to
-    ``resize``, and the loader crops.
+    kept in memory; the decoded pixels are cached on disk. Above, they are decoded on access with
+    their short side resized to ``resize``, and the loader crops.
 
     Args:
-        name: ``digits``, ``mnist``, ``cifar100``, ``cars196`` or ``folder:<path>``. The digits
-            come with scikit-learn. A folder holds ``train/<class>/`` and ``test/<class>/`` (or
-            ``val/``), or ``<class>/`` alone, of which 20 % of each class, the same images every
-            time, are held out as the test split.
-        data_root: the folder that holds a folder named as the data set, or that folder itself, as
-            Hub parquet, class folders or (Cars) the devkit. ``None``: the Hugging Face Hub. Digits
-            and ``folder:`` need none.
-        image_size: height and width of a batch in pixels.
-        channels: 1 turns colour to gray, 3 replicates gray; ``None``: the data set's own. A folder
-            has 1 if every image is gray, else 3.
-        resize: pixels of the short side of large images; ``None``: ``image_size``.
-        train_limit: take only this many training images, balanced over the classes, the same ones
-            every time. The count of that split is then not checked.
-        test_limit: likewise for the test images.
-        track: shows the progress of decoding.
+        name: A name of the catalog in any case, ``folder:PATH`` or a path, or ``hub:OWNER/NAME``.
+            See :mod:`ccloss.data.layouts` for the layouts of a folder. A data set without a test
+            split holds out about 20 %, chosen image by image with a hash of class and path.
+        data_root: Folder that is or contains a data set of the catalog. ``None``: the Hugging Face
+            Hub. The digits, folders and ``hub:`` need none.
+        image_size: Height and width of a batch in pixels.
+        channels: 1 converts color to gray, 3 replicates gray. ``None``: those of a known data set;
+            otherwise 1 if every image is gray, else 3.
+        resize: Pixels of the short side of large images. ``None``: ``image_size``.
+        train_limit: Use only this many training images, balanced over the classes, the same ones
+            every time. The number of images in the split is then not checked.
+        test_limit: The same for the test images.
+        allow_missing_classes: Accept classes that only one of the two splits has.
+        track: Shows the progress.
 
     Raises:
-        InputError: an argument out of range, data that is missing, incomplete or corrupt.
+        InputError: An argument is out of range, or the data are missing, incomplete or damaged.
     """
     _check_arguments(image_size, channels, resize, train_limit, test_limit)
-    stored = _read(name, data_root)
-    checked = {"train": train_limit is None, "test": test_limit is None}
-    for problem in _problems(name, stored, checked):
+    name = resolve_data_name(name)
+    stored = read(name, data_root, allow_missing_classes=allow_missing_classes)
+    for problem in stored.problems(train_limit is None, test_limit is None):
         raise InputError(problem)
-    if channels is None:
-        channels = _own_channels(name, stored)
+    source = SOURCES.get(name)
+    all_modes = channels is None and source is None
     size = (image_size, image_size) if image_size <= MEMORY_SIZE else resize or image_size
-
-    def images(split: Split, limit: int | None, argument: str) -> ImageSet:
-        whole = LazyImages(split.store, split.labels, channels, size)
-        part = whole if limit is None else _limited(whole, limit, argument)
-        if image_size > MEMORY_SIZE:
-            return part
-        return part.decoded(f"{name}: {argument.removesuffix('_limit')}", track)
-
-    train = images(stored.train, train_limit, "train_limit")
-    test = images(stored.test, test_limit, "test_limit")
-    return Dataset(name, train, test, stored.classes, channels)
-
-
-def image_channels(name: str, data_root: Path | None = None) -> int:
-    """Channels of a data set's images: 1 (gray) or 3 (RGB).
-
-    A named data set is not read. A folder has 1 channel if every image is gray.
-
-    Raises:
-        InputError: the folder cannot be read.
-    """
-    return (
-        SOURCES[name].channels if name in SOURCES else _own_channels(name, _read(name, data_root))
-    )
-
-
-def hold_out(images: ImageSet, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
-    """Splits off a part of every class, in the same proportion: (train, validation).
-
-    Of a class of n >= 2 images, round(n * fraction) are held out, at least one and at most n - 1;
-    a class of one image stays in train. The choice depends on the seed alone, and both parts keep
-    the order of ``images``.
-
-    Raises:
-        InputError: ``fraction`` is not in (0, 1), or no image would be held out.
-    """
-    if not 0 < fraction < 1:
-        raise InputError(f"fraction must be above 0 and below 1, got {fraction}")
-    held = _held_out(images.labels, fraction, seed)
-    if not held.any():
-        raise InputError(f"images: {len(images)} images with none to spare; give at least two")
-    return images.subset(torch.where(~held)[0]), images.subset(torch.where(held)[0])
+    splits = []
+    for title, split, limit in (
+        (TRAIN, stored.train, train_limit),
+        (TEST, stored.test, test_limit),
+    ):
+        part = split if limit is None else _limited(split, limit, f"{title}_limit")
+        scanned = split if all_modes else part
+        headers = scan(scanned.store, scanned.rows.tolist(), f"{name}: {title} headers", track)
+        splits.append((title, part, scanned, headers))
+    _reject_unreadable(name, [headers for *_, headers in splits])
+    channels = channels or (source and source.channels) or _own_channels(splits)
+    images = []
+    for title, part, scanned, headers in splits:
+        digests = torch.from_numpy(headers.digests)
+        if scanned is not part:
+            digests = digests[torch.isin(scanned.rows, part.rows)]
+        lazy = StoredImages(part.store, part.labels, channels, size, part.rows, part.keys, digests)
+        image_set: ImageSet = lazy
+        if image_size <= MEMORY_SIZE:
+            image_set = lazy.decoded(f"{name}: {title}", track, f"{_file_name(name)}-{title}")
+        images.append(image_set)
+    if source is not None:
+        check_identity(source, stored)
+    warnings = [message for *_, headers in splits for message in headers.warnings]
+    notes = (*stored.notes, *_shortened(warnings))
+    return Dataset(name, images[0], images[1], stored.classes, channels, notes, stored.revision)
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What :func:`verify` found.
-
-    Attributes:
-        name: the data set.
-        train: number of training images.
-        test: number of test images.
-        classes: number of classes.
-        problems: one line each; empty if the data set is whole.
-        fingerprints: SHA-256 of the pixels (at their stored size) and labels of train and test, if
-            the images are small and there is no problem, else ``None``.
-    """
-
-    name: str
-    train: int
-    test: int
-    classes: int
-    problems: tuple[str, ...]
-    fingerprints: tuple[str, str] | None
-
-
-def verify(name: str, data_root: Path | None = None, track: Track = untracked) -> Verification:
-    """Checks counts, classes and label ranges, and decodes every image.
+def check_same_data(
+    stored: Mapping[str, str | None] | None,
+    dataset: Dataset,
+    *,
+    allow_changed: bool = False,
+    splits: Sequence[str] = (TRAIN, TEST),
+) -> str | None:
+    """Compares a data set with the digests in the record of a run.
 
     Args:
-        name: as for :func:`load`.
-        data_root: as for :func:`load`.
-        track: shows the progress.
+        stored: ``Dataset.digests()`` of the run; ``None`` or missing entries are not compared.
+        dataset: The data set that is loaded now.
+        allow_changed: Continue with changed images.
+        splits: The splits that matter: evaluation needs the test images only.
+
+    Returns:
+        A warning if images have changed and ``allow_changed`` is set, else ``None``.
 
     Raises:
-        InputError: the data set is not there, or its layout cannot be read at all.
+        InputError: Images have changed and ``allow_changed`` is not set.
     """
-    stored = _read(name, data_root)
-    problems = list(_problems(name, stored, {"train": True, "test": True}))
-    channels = SOURCES[name].channels if name in SOURCES else 3
-
-    def decode(split: Split, description: str) -> Iterator[Tensor]:
-        images = LazyImages(split.store, split.labels, channels)
-        for index in track(range(len(images)), description, len(images)):
-            try:
-                yield images.image(index)
-            except InputError as error:
-                problems.append(str(error))
-
-    train = digest(decode(stored.train, f"{name}: train"), stored.train.labels)
-    test = digest(decode(stored.test, f"{name}: test"), stored.test.labels)
-    small = name in SOURCES and SOURCES[name].size is not None
-    return Verification(
-        name=name,
-        train=len(stored.train.labels),
-        test=len(stored.test.labels),
-        classes=len(stored.classes),
-        problems=tuple(problems),
-        fingerprints=(train, test) if small and not problems else None,
-    )
+    known = {split: value for split in splits if (value := (stored or {}).get(split))}
+    if not known:
+        return None
+    current = dataset.digests()
+    changed = [split for split, value in known.items() if current[split] != value]
+    if not changed:
+        return None
+    text = f"the {' and '.join(changed)} images of {dataset.name} are not those of the run"
+    if allow_changed:
+        return text
+    raise InputError(f"data: {text}; restore them, or continue with --allow-changed-data")
 
 
-# ---- Reading and checking ----------------------------------------------------------------------
+# ---- Reading -----------------------------------------------------------------------------------
 
 
-class _Stored(NamedTuple):
-    """A data set as it is stored, with both splits."""
+class Split(NamedTuple):
+    """N stored images of one split.
 
+    Attributes:
+        store: The images.
+        rows: (N,) int64 rows of the store.
+        labels: (N,) int64.
+        keys: (N,) int64, or ``None`` if they are not needed yet.
+    """
+
+    store: Store
+    rows: Tensor
+    labels: Tensor
+    keys: Tensor | None = None
+
+    def select(self, mask: Tensor) -> "Split":
+        """The images for which ``mask``, (N,) bool, is true."""
+        keys = None if self.keys is None else self.keys[mask]
+        return Split(self.store, self.rows[mask], self.labels[mask], keys)
+
+
+class Stored(NamedTuple):
+    """A data set with labels and splits, before decoding."""
+
+    name: str
     train: Split
     test: Split
     classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    revision: str | None
+
+    def problems(self, check_train: bool = True, check_test: bool = True) -> Iterable[str]:
+        """What is wrong with the numbers of classes and images, one line each."""
+        source = SOURCES.get(self.name)
+        for title, split, is_checked, expected in (
+            (TRAIN, self.train, check_train, source and source.train),
+            (TEST, self.test, check_test, source and source.test),
+        ):
+            count = len(split.labels)
+            if count == 0:
+                yield f"data {self.name}: the {title} split has no images; restore the data set"
+            elif expected and is_checked and count != expected:
+                yield (
+                    f"data {self.name}: {counted(count, f'{title} image')}, expected {expected:,}; "
+                    f"restore the data set, or use a subset with --{title}-limit"
+                )
 
 
-def _read(name: str, data_root: Path | None) -> _Stored:
-    if name.startswith(FOLDER_PREFIX):
-        splits = read_class_folders(_folder_path(name))
-    elif name == "digits":
-        splits = read_digits()
-    elif name in SOURCES:
-        source = SOURCES[name]
-        splits = read_hub(source) if data_root is None else read_local(source, data_root)
-    else:
-        raise unknown_name("data", name, SOURCES)
-    if splits.test is not None:
-        return _Stored(splits.train, splits.test, splits.classes)
-    return _with_test_split(name, splits)
+def read(
+    name: str, data_root: Path | None = None, *, allow_missing_classes: bool = False
+) -> Stored:
+    """Reads the labels and splits of a data set, without decoding its images.
 
+    Args:
+        name: A canonical name, see :func:`ccloss.data.catalog.resolve_data_name`.
+        data_root: As for :func:`load`.
+        allow_missing_classes: As for :func:`load`.
 
-def _folder_path(name: str) -> Path:
-    path = name.removeprefix(FOLDER_PREFIX)
-    if not path:
-        raise InputError(f"name: {FOLDER_PREFIX} names no folder; use {FOLDER_PREFIX}<path>")
-    return Path(path).expanduser()
-
-
-def _with_test_split(name: str, splits: Splits) -> _Stored:
-    """Holds out the same test images on every machine where the source has one split only."""
-    whole = splits.train
-    if name == "digits":
-        held = _balanced(whole.labels, DIGITS_TEST)
-    else:
-        held = _held_out(whole.labels, FOLDER_TEST_FRACTION, seed=0)
-    return _Stored(_part(whole, ~held), _part(whole, held), splits.classes)
-
-
-def _part(split: Split, mask: Tensor) -> Split:
-    rows = torch.where(mask)[0]
-    return Split(_PartStore(split.store, tuple(rows.tolist())), split.labels[rows])
-
-
-@dataclass(frozen=True)
-class _PartStore:
-    """Some rows of another store."""
-
-    store: Store
-    rows: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def place(self, row: int) -> str:
-        return self.store.place(self.rows[row])
-
-    def image(self, row: int) -> Image.Image:
-        return self.store.image(self.rows[row])
-
-
-def _problems(name: str, stored: _Stored, checked: dict[str, bool]) -> Iterator[str]:
-    """What is wrong with the counts, classes and labels, one line each."""
+    Raises:
+        InputError: The data set is missing, or its labels are wrong.
+    """
     source = SOURCES.get(name)
-    classes = len(stored.classes)
-    if source and classes != source.classes:
-        yield f"{name}: {classes} classes where {source.classes} are due; restore the data set"
-    for title, split, due in (
-        ("train", stored.train, source and source.train),
-        ("test", stored.test, source and source.test),
-    ):
-        count = len(split.labels)
-        if count == 0:
-            yield f"{name}: the {title} split is empty; restore the data set"
-        elif due and checked[title] and count != due:
-            yield (
-                f"{name}: {count:,} {title} images where {due:,} are due; restore the data set, "
-                f"or ask for a subset with {title}_limit"
-            )
-        for row in torch.where((split.labels < 0) | (split.labels >= classes))[0].tolist():
-            yield (
-                f"{split.store.place(row)}: label {int(split.labels[row])} is outside "
-                f"0..{classes - 1}; correct it"
-            )
+    table = _read_table(name, source, data_root)
+    train, test, notes = _choose_parts(table)
+    classes = resolve_classes(table, train, test, source)
+    splits = []
+    for part in (train, test):
+        if part is None:
+            continue
+        rows, labels, dropped = resolve_labels(part, classes)
+        splits.append(Split(part.store, rows, labels))
+        if dropped:
+            notes.append(f"{counted(dropped, 'image')} without a label left out of {part.title}")
+    if len(splits) == 1:
+        pair = _hold_out_test(name, splits[0], classes, notes)
+    else:
+        pair = (splits[0], splits[1])
+        if source is None:
+            notes += _missing_classes(pair, classes, table.location, allow_missing_classes)
+    return Stored(name, *pair, classes, (*table.notes, *notes), table.revision)
 
 
-def _own_channels(name: str, stored: _Stored) -> int:
-    if name in SOURCES:
-        return SOURCES[name].channels
-    for split in (stored.train, stored.test):
-        for row in range(len(split.store)):  # most folders have colour: one image then decides
-            if split.store.image(row).mode not in ("1", "L"):
-                return 3
-    return 1
+def _read_table(name: str, source: Source | None, data_root: Path | None) -> Table:
+    if name.startswith(FOLDER_PREFIX):
+        return read_folder(Path(name.removeprefix(FOLDER_PREFIX)))
+    if name.startswith(HUB_PREFIX):
+        repository, _, revision = name.removeprefix(HUB_PREFIX).partition("@")
+        return read_hub(repository, revision or None)
+    assert source is not None, "resolve_data_name rejects other names"
+    if not source.hub:
+        return read_digits()
+    if data_root is None:
+        return read_hub(source.hub, source.revision, source.class_names)
+    return read_named(source, data_root)
+
+
+def _choose_parts(table: Table) -> tuple[Part, Part | None, list[str]]:
+    """(train, test, notes). ``test`` is ``None`` if it has to be held out of ``train``."""
+    parts = {part.split: part for part in table.parts}
+    notes: list[str] = []
+    train = parts.get(TRAIN) or parts.get(None)
+    if train is None:
+        found = ", ".join(str(split) for split in parts)
+        raise InputError(
+            f"data: {table.location} has the splits {found} but no training split; add train"
+        )
+    test = None
+    for part in (parts.get(TEST), parts.get(VALIDATION)):
+        if part is None:
+            continue
+        images = counted(len(part.rows), "image")
+        if not any(name is not None for name in part.names):
+            notes.append(f"{part.title} has {images} without labels and is not used")
+        elif test is None:
+            test = part
+            if part.split == VALIDATION:
+                notes.append(f"the test images are those of {part.title}")
+        else:
+            notes.append(f"{part.title} ({images}) is not used")
+    if train.split is not None and None in parts:
+        notes.append(f"{counted(len(parts[None].rows), 'image')} of no split left out")
+    return train, test, notes
+
+
+def _hold_out_test(
+    name: str, whole: Split, classes: Sequence[str], notes: list[str]
+) -> tuple[Split, Split]:
+    """Holds out test images of a data set that has one split only."""
+    if name == "digits":
+        chosen = balanced(whole.labels, DIGITS_TEST)
+        return whole.select(~chosen), whole.select(chosen)
+    names = [classes[label] for label in whole.labels.tolist()]
+    whole = whole._replace(keys=store_keys(whole.store, whole.rows.tolist(), names))
+    assert whole.keys is not None
+    held = held_out(whole.keys, TEST_FRACTION, seed=0)
+    if held.all() or not held.any():
+        raise InputError(
+            f"data: {name} has {counted(len(held), 'image')}, too few to hold out a test split; "
+            "add images, or a test folder"
+        )
+    notes.append(
+        f"there is no test split: {counted(int(held.sum()), 'image')} of {len(held):,} are held "
+        "out as test images"
+    )
+    pair = whole.select(~held), whole.select(held)
+    for split, title in zip(pair, ("training", "test"), strict=True):
+        absent = _absent(split.labels, classes)
+        if absent:
+            notes.append(f"{_classes_text(absent)} without {title} images after holding out")
+    return pair
+
+
+def _missing_classes(
+    pair: tuple[Split, Split], classes: Sequence[str], location: str, allow: bool
+) -> list[str]:
+    """Notes on classes that one split lacks.
+
+    Raises:
+        InputError: There are such classes, and ``allow`` is not set.
+    """
+    absent = [
+        (title, _absent(s.labels, classes)) for s, title in zip(pair, (TRAIN, TEST), strict=True)
+    ]
+    lines = [f"the {title} split has no images of {_classes_text(a)}" for title, a in absent if a]
+    if lines and not allow:
+        raise InputError(
+            f"data: {location}: {'; '.join(lines)}; add them, or continue with "
+            "--allow-missing-classes"
+        )
+    return lines
+
+
+def _absent(labels: Tensor, classes: Sequence[str]) -> list[str]:
+    counts = labels.bincount(minlength=len(classes))
+    return [classes[k] for k in torch.where(counts == 0)[0].tolist()]
+
+
+def _classes_text(names: Sequence[str]) -> str:
+    return f"{counted(len(names), 'class', 'classes')} ({listed(names)})"
+
+
+# ---- Checks ------------------------------------------------------------------------------------
+
+
+def check_identity(source: Source, stored: Stored) -> None:
+    """Checks that images are those of a known data set, by size, channels and mean pixel.
+
+    Raises:
+        InputError: They are not. The message names the data set that they look like.
+    """
+    split = stored.train
+    count = min(_MEAN_SAMPLE, len(split.rows))
+    rows = split.rows[torch.arange(count) * len(split.rows) // count].tolist()
+    total = 0.0
+    for row in rows:
+        location = split.store.location(row)
+        pixels = decode(read_content(split.store, row), location, source.channels)
+        if source.size is not None and pixels.shape[1:] != (source.size, source.size):
+            raise InputError(
+                f"data {source.name}: {location} has {pixels.shape[2]} x {pixels.shape[1]} pixels "
+                f"and those of {source.name} have {source.size} x {source.size}; check --data-root"
+            )
+        total += float(pixels.double().mean()) / 255
+    mean = total / count
+    if source.mean is not None and abs(mean - source.mean) > _MEAN_TOLERANCE:
+        similar = [s for s in SOURCES.values() if s.mean and abs(s.mean - mean) < _MEAN_TOLERANCE]
+        hint = f", as those of {similar[0].name} have" if similar else ""
+        raise InputError(
+            f"data {source.name}: the images are not those of {source.name}: their mean pixel is "
+            f"{mean:.3f}{hint}, expected {source.mean:.3f}; check --data-root"
+        )
+
+
+def _reject_unreadable(name: str, scans: Sequence[Scan]) -> None:
+    problems = [problem for headers in scans for problem in headers.problems]
+    if problems:
+        more = f" ({counted(len(problems), 'image')} in all)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0]}{more}; `ccloss data verify` lists all problems")
+
+
+def _own_channels(splits: Sequence[tuple[str, Split, Split, Scan]]) -> int:
+    gray = all(np.isin(headers.modes, ("1", "L", "LA")).all() for *_, headers in splits)
+    return 1 if gray else 3
+
+
+def _shortened(lines: Sequence[str], most: int = 10) -> list[str]:
+    more = [f"{counted(len(lines) - most, 'more warning')} of the decoder"]
+    return [*lines[:most], *(more if len(lines) > most else [])]
+
+
+def _file_name(name: str) -> str:
+    """A name in letters, digits and hyphens, for the cache."""
+    short = name.rpartition("/")[2] if ":" in name else name
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in short)[:40]
+
+
+def _limited(split: Split, limit: int, argument: str) -> Split:
+    if limit > len(split.rows):
+        raise InputError(f"{argument} must be at most the {len(split.rows)} images, got {limit}")
+    return split.select(balanced(split.labels, limit))
 
 
 def _check_arguments(
@@ -309,7 +429,7 @@ def _check_arguments(
     if image_size < 1:
         raise InputError(f"image_size must be at least 1 pixel, got {image_size}")
     if channels not in (None, 1, 3):
-        raise InputError(f"channels must be 1 (gray), 3 (RGB) or none given, got {channels}")
+        raise InputError(f"channels must be 1 (gray), 3 (RGB) or left out, got {channels!r}")
     if resize is not None and resize < image_size:
         raise InputError(f"resize must be at least image_size {image_size}, got {resize}")
     if resize not in (None, image_size) and image_size <= MEMORY_SIZE:
@@ -322,39 +442,7 @@ def _check_arguments(
             raise InputError(f"{argument} must be at least 1 image, got {limit}")
 
 
-# ---- Choosing by class -------------------------------------------------------------------------
-
-
-def _limited(images: LazyImages, limit: int, argument: str) -> LazyImages:
-    if limit > len(images):
-        raise InputError(f"{argument} must be at most the {len(images)} images, got {limit}")
-    return images.subset(torch.where(_balanced(images.labels, limit))[0])
-
-
-def _balanced(labels: Tensor, count: int) -> Tensor:
-    """(N,) bool, true for ``count`` images, as equally many of each class as there are."""
-    turn = _turns(labels, seed=0)
-    order = torch.argsort(
-        turn * (labels.max() + 1) + labels, stable=True
-    )  # all first turns, then all second
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    chosen[order[:count]] = True
-    return chosen
-
-
-def _held_out(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """(N,) bool, true for the given fraction of each class."""
-    sizes = labels.bincount()
-    share = (sizes * fraction).round().long().clamp(min=1).minimum(sizes - 1)
-    return _turns(labels, seed) < share[labels]
-
-
-def _turns(labels: Tensor, seed: int) -> Tensor:
-    """(N,) int64: each image's place 0, 1, ... in its own class, shuffled by the seed."""
-    shuffled = torch.argsort(draws(seed, 0, torch.arange(len(labels)), 1)[:, 0], stable=True)
-    by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
-    sizes = labels.bincount()
-    starts = sizes.cumsum(0) - sizes
-    turns = torch.empty_like(labels)
-    turns[by_class] = torch.arange(len(labels)) - starts[labels[by_class]]
-    return turns
+def class_counts(split: Split, classes: Sequence[str]) -> dict[str, int]:
+    """Number of images of each class."""
+    counts = Counter(split.labels.tolist())
+    return {name: counts[label] for label, name in enumerate(classes)}
