@@ -1,6 +1,8 @@
 """One thread for torch: tests share the machine, and sums come in one order."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +18,11 @@ if not torch.cuda.is_available():
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
+    os.environ["CCLOSS_CACHE"] = tempfile.mkdtemp(prefix="ccloss-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(os.environ["CCLOSS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

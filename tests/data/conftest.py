@@ -1,4 +1,4 @@
-"""Tiny data sets in every accepted layout, made on the spot."""
+"""Small generated data sets."""
 
 import json
 import os
@@ -102,6 +102,6 @@ def cars_root(tmp_path: Path) -> Path:
     (root / "devkit").mkdir(parents=True)
     names = np.array([f"Car {k}" for k in range(1, 197)], dtype=object)
     savemat(root / "devkit" / "cars_meta.mat", {"class_names": names})
-    write_annotations(root, "train", "devkit/cars_train_annos.mat", [1, 196, 14, 14])
-    write_annotations(root, "test", "cars_test_annos_withlabels.mat", [196, 1, 2])
+    write_annotations(root, "train", "devkit/cars_train_annos.mat", [1, 196, 14, 14], "cars_train")
+    write_annotations(root, "test", "cars_test_annos_withlabels.mat", [196, 1, 2], "cars_test")
     return root.parent

@@ -1,4 +1,4 @@
-"""Random draws and what they drive, against slow loops."""
+"""Random numbers, crops and flips, compared with slow loops."""
 
 import pytest
 import torch
@@ -8,11 +8,11 @@ from tiny_data import slow_crop
 
 from ccloss.data.augment import (
     augment_one,
-    centre_crop,
+    center_crop,
     crop_offsets,
-    draws,
     random_crop,
     random_flip,
+    uniforms,
 )
 from ccloss.errors import InputError
 
@@ -21,13 +21,13 @@ WORD = (1 << 64) - 1
 
 
 def reference_mix(bits: int) -> int:
-    """splitmix64's finaliser in Python's unbounded integers."""
+    """splitmix64's finalizer in Python's unbounded integers."""
     bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & WORD
     bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & WORD
     return bits ^ (bits >> 31)
 
 
-def reference_draw(seed: int, epoch: int, index: int, column: int) -> float:
+def reference_uniform(seed: int, epoch: int, index: int, column: int) -> float:
     gamma = 0x9E3779B97F4A7C15
     key = reference_mix((reference_mix((seed + gamma) & WORD) + epoch) & WORD)
     stream = reference_mix((reference_mix((key + gamma) & WORD) + index) & WORD)
@@ -39,13 +39,13 @@ def reference_draw(seed: int, epoch: int, index: int, column: int) -> float:
     st.integers(0, 10_000),
     st.integers(0, 2**40),
 )
-def test_draws_equal_unsigned_arithmetic(seed: int, epoch: int, index: int) -> None:
-    found = draws(seed, epoch, torch.tensor([index]), 3)
-    assert found[0].tolist() == [reference_draw(seed, epoch, index, k) for k in range(3)]
+def test_uniforms_equal_unsigned_arithmetic(seed: int, epoch: int, index: int) -> None:
+    found = uniforms(seed, epoch, torch.tensor([index]), 3)
+    assert found[0].tolist() == [reference_uniform(seed, epoch, index, k) for k in range(3)]
 
 
-def test_draws_are_uniform_and_unrelated() -> None:
-    found = draws(3, 5, INDICES, 4)
+def test_uniforms_are_uniform_and_unrelated() -> None:
+    found = uniforms(3, 5, INDICES, 4)
     assert found.dtype == torch.float64
     assert found.shape == (20_000, 4)
     assert found.min() >= 0
@@ -60,23 +60,25 @@ def test_draws_are_uniform_and_unrelated() -> None:
     assert neighbours[0, 1].abs() < 0.03
 
 
-def test_draws_differ_by_seed_epoch_index_and_column() -> None:
-    base = draws(0, 0, INDICES[:100], 2)
-    assert not torch.isin(draws(1, 0, INDICES[:100], 2), base).any()
-    assert not torch.isin(draws(0, 1, INDICES[:100], 2), base).any()
-    assert not torch.isin(draws(0, 0, INDICES[100:200], 2), base).any()
+def test_uniforms_differ_by_seed_epoch_index_and_column() -> None:
+    base = uniforms(0, 0, INDICES[:100], 2)
+    assert not torch.isin(uniforms(1, 0, INDICES[:100], 2), base).any()
+    assert not torch.isin(uniforms(0, 1, INDICES[:100], 2), base).any()
+    assert not torch.isin(uniforms(0, 0, INDICES[100:200], 2), base).any()
     assert base.unique().numel() == 200
 
 
-def test_draws_do_not_depend_on_the_batch() -> None:
-    whole = draws(7, 2, INDICES[:64], 4)
-    torch.testing.assert_close(draws(7, 2, INDICES[10:13], 4), whole[10:13], rtol=0, atol=0)
-    torch.testing.assert_close(draws(7, 2, INDICES[:64].flip(0), 4).flip(0), whole, rtol=0, atol=0)
-    torch.testing.assert_close(draws(7, 2, INDICES[:64], 2), whole[:, :2], rtol=0, atol=0)
+def test_uniforms_do_not_depend_on_the_batch() -> None:
+    whole = uniforms(7, 2, INDICES[:64], 4)
+    torch.testing.assert_close(uniforms(7, 2, INDICES[10:13], 4), whole[10:13], rtol=0, atol=0)
+    torch.testing.assert_close(
+        uniforms(7, 2, INDICES[:64].flip(0), 4).flip(0), whole, rtol=0, atol=0
+    )
+    torch.testing.assert_close(uniforms(7, 2, INDICES[:64], 2), whole[:, :2], rtol=0, atol=0)
 
 
 def test_crop_offsets_reach_every_position_and_no_other() -> None:
-    offsets = crop_offsets(draws(0, 0, INDICES, 1)[:, 0], 9)
+    offsets = crop_offsets(uniforms(0, 0, INDICES, 1)[:, 0], 9)
     assert offsets.bincount(minlength=9).min() > 2_000
     assert offsets.min() == 0
     assert offsets.max() == 8
@@ -104,7 +106,7 @@ def test_random_crop_rejects_offsets_for_another_batch() -> None:
     images = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
     right, wrong = torch.zeros(3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
     for offsets in ((right, wrong), (wrong, right), (wrong, wrong)):
-        with pytest.raises(InputError, match="N offsets each way"):
+        with pytest.raises(InputError, match="N offsets per axis"):
             random_crop(images, *offsets, padding=1)
 
 
@@ -119,7 +121,7 @@ def test_augment_one_equals_the_vectorised_steps() -> None:
     images = torch.randint(
         0, 256, (50, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    uniform = draws(1, 4, torch.arange(50), 4)
+    uniform = uniforms(1, 4, torch.arange(50), 4)
     top, left = crop_offsets(uniform[:, 1], 5), crop_offsets(uniform[:, 2], 5)
     expected = random_flip(random_crop(images, top, left, 2), uniform[:, 3] < 0.5)
     found = [augment_one(image, row, 8, 2, 0.5) for image, row in zip(images, uniform, strict=True)]
@@ -136,6 +138,6 @@ def test_augment_one_cuts_a_larger_image_with_its_padding() -> None:
     assert (found[0, 2:, 2:] == 9).all()
 
 
-def test_centre_crop() -> None:
+def test_center_crop() -> None:
     image = torch.arange(30, dtype=torch.uint8).reshape(1, 5, 6)
-    assert torch.equal(centre_crop(image, 2), image[:, 2:4, 2:4])
+    assert torch.equal(center_crop(image, 2), image[:, 2:4, 2:4])

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_data import picture, slow_crop
 
-from ccloss.data.augment import crop_offsets, draws
-from ccloss.data.images import FileStore, ImageSet, LazyImages, MemoryImages
+from ccloss.data.augment import crop_offsets, uniforms
+from ccloss.data.images import ImageSet, MemoryImages, StoredImages
 from ccloss.data.loader import Batch, Loader, eval_loader, train_loader
+from ccloss.data.stores import FileStore
 from ccloss.errors import InputError
 
 SIZE = 8
@@ -51,11 +52,11 @@ def assert_same(first: list[Batch], second: list[Batch]) -> None:
         assert torch.equal(one.labels, other.labels)
 
 
-def stored(folder: Path, count: int, size: tuple[int, int] = (SIZE, SIZE)) -> LazyImages:
-    files = tuple(folder / f"{k}.png" for k in range(count))
+def stored(folder: Path, count: int, size: tuple[int, int] = (SIZE, SIZE)) -> StoredImages:
+    files = tuple(f"{k}.png" for k in range(count))
     for seed, file in enumerate(files):
-        picture(seed, size, "RGB").save(file)
-    return LazyImages(FileStore(files), torch.arange(count) % 5, 3, SIZE)
+        picture(seed, size, "RGB").save(folder / file)
+    return StoredImages(FileStore(folder, files), torch.arange(count) % 5, 3, SIZE)
 
 
 # ---- Training ----------------------------------------------------------------------------------
@@ -75,11 +76,11 @@ def test_an_epoch_is_a_shuffle_without_the_rest() -> None:
     assert dropped[0] != dropped[1]  # the rest is another one each epoch
 
 
-def test_images_are_cropped_and_flipped_by_their_own_draws() -> None:
+def test_images_are_cropped_and_flipped_by_their_own_uniforms() -> None:
     images = numbered(16)
     for batch in training(images).epoch(5):
         for index, image, label in zip(*batch, strict=True):
-            uniform = draws(3, 5, index[None], 4)[0]
+            uniform = uniforms(3, 5, index[None], 4)[0]
             top, left = (int(crop_offsets(uniform[k], 5)) for k in (1, 2))
             expected = slow_crop(images.pixels[index], top, left, padding=2)
             if uniform[3] < 0.5:
@@ -143,8 +144,8 @@ def test_processes_share_each_batch(world_size: int) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"samples_per_class": None}])
-def test_the_shuffle_is_the_order_of_the_draws(changes: dict[str, object]) -> None:
-    order = torch.argsort(draws(3, 2, torch.arange(30), 1)[:, 0])
+def test_the_shuffle_is_the_order_of_the_uniforms(changes: dict[str, object]) -> None:
+    order = torch.argsort(uniforms(3, 2, torch.arange(30), 1)[:, 0])
     seen = [batch.index for batch in training(numbered(30), **changes).epoch(2)]
     assert torch.equal(torch.cat(seen), order[:24])
 
@@ -303,7 +304,7 @@ def test_processes_share_batches_by_class(world_size: int, m: int) -> None:
 
 def test_memory_and_lazy_sets_give_the_same_batches_by_class(tmp_path: Path) -> None:
     lazy = stored(tmp_path, 23)
-    memory = LazyImages(lazy.store, lazy.labels, 3, (SIZE, SIZE)).decoded("pictures")
+    memory = StoredImages(lazy.store, lazy.labels, 3, (SIZE, SIZE)).decoded("pictures")
     for rank in (0, 1):
         changes = {"samples_per_class": 2, "rank": rank, "world_size": 2}
         loaders = [training(images, **changes) for images in (lazy, memory)]
@@ -346,7 +347,7 @@ def test_evaluation_crops_large_images_at_the_centre(tmp_path: Path) -> None:
 
 def test_memory_and_lazy_sets_give_the_same_batches(tmp_path: Path) -> None:
     lazy = stored(tmp_path, 20)
-    memory = LazyImages(lazy.store, lazy.labels, 3, (SIZE, SIZE)).decoded("pictures")
+    memory = StoredImages(lazy.store, lazy.labels, 3, (SIZE, SIZE)).decoded("pictures")
     for epoch in (0, 3):
         assert_same(list(training(lazy).epoch(epoch)), list(training(memory).epoch(epoch)))
     assert_same(list(evaluation(lazy).epoch(0)), list(evaluation(memory).epoch(0)))
@@ -359,9 +360,9 @@ def test_workers_give_the_same_batches_and_one_line_of_error(tmp_path: Path) -> 
     next(loader.epoch(0))  # an epoch left in its middle
     for epoch in (4, 1):
         assert_same(list(loader.epoch(epoch)), list(expected.epoch(epoch)))
-    for file in lazy.store.files:  # type: ignore[attr-defined]
+    for file in tmp_path.iterdir():
         file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(InputError, match=r"\d\.png: the image is corrupt or truncated") as caught:
+    with pytest.raises(InputError, match=r"\d\.png: the image is truncated") as caught:
         list(loader.epoch(2))
     assert "\n" not in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -391,15 +392,15 @@ def test_large_images_are_cropped_to_size(tmp_path: Path) -> None:
     [
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"batch_size": 17}, "batch_size 17 is more than the 16 images"),
-        ({"batch_size": 9, "world_size": 2}, "batch_size 9 must divide by the 2 processes"),
+        ({"batch_size": 9, "world_size": 2}, "batch_size 9 must be divisible by the 2 processes"),
         ({"rank": 2, "world_size": 2}, "rank must be from 0 to world_size - 1"),
         ({"workers": -1}, "workers must be at least 0"),
-        ({"padding": -1}, "padding must be >= 0"),
+        ({"padding": -1}, "padding must be at least 0"),
         ({"flip": 1.5}, "flip in"),
         ({"image_size": 9}, "image_size 9 differs from the 8x8 images in memory"),
         ({"samples_per_class": 0}, "samples_per_class must be at least 1, got 0"),
         ({"samples_per_class": -2}, "samples_per_class must be at least 1, got -2"),
-        ({"samples_per_class": 3}, "batch_size 8 must divide by samples_per_class 3"),
+        ({"samples_per_class": 3}, "batch_size 8 must be divisible by samples_per_class 3"),
         ({"samples_per_class": 1}, "needs 8 classes, but the images have 5; lower batch_size"),
         (
             {"samples_per_class": 4},
@@ -431,7 +432,7 @@ def test_a_missing_file_in_evaluation_is_named(
 
     root = class_folders({"": {"a": 5, "b": 5}}, (70, 70))
     found = load(f"folder:{root}", image_size=66)
-    gone = Path(found.test.place(1))
+    gone = Path(found.test.location(1))
     gone.unlink()
     with pytest.raises(InputError, match="the image is missing") as caught:
         list(evaluation(found.test, image_size=66).epoch(0))
@@ -446,4 +447,4 @@ def test_a_cuda_device_sees_the_same_batches(tmp_path: Path) -> None:
         moved = [Batch(b.index, b.images.cpu(), b.labels.cpu()) for b in found]
         assert_same(moved, list(training(images).epoch(1)))
     index = torch.arange(1_000)
-    assert torch.equal(draws(1, 2, index.cuda(), 4).cpu(), draws(1, 2, index, 4))
+    assert torch.equal(uniforms(1, 2, index.cuda(), 4).cpu(), uniforms(1, 2, index, 4))

@@ -1,4 +1,4 @@
-"""What the tests of this room share: random pictures, a Cars devkit, a slow crop."""
+"""Random pictures, Cars annotations, and a slow crop, for the tests of data."""
 
 import io
 from pathlib import Path
@@ -8,30 +8,53 @@ import torch
 from PIL import Image
 
 
-def picture(seed: int, size: tuple[int, int] = (28, 28), mode: str = "L") -> Image.Image:
-    """A random picture of (height, width)."""
+def picture(
+    seed: int, size: tuple[int, int] = (28, 28), mode: str = "L", brightness: int = 256
+) -> Image.Image:
+    """A random picture of (height, width) with values below ``brightness``."""
     shape = size if mode == "L" else (*size, len(mode))
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, brightness, shape, dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
-def png(seed: int, size: tuple[int, int] = (28, 28), mode: str = "L") -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
-    picture(seed, size, mode).save(file, "PNG")
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
-def write_annotations(root: Path, split: str, file: str, labels: list[int]) -> None:
-    """Cars annotations as the devkit has them, labels from 1, and the images they name."""
+def mnist_picture(seed: int) -> Image.Image:
+    """A picture with the size and the mean pixel of MNIST."""
+    return picture(seed, brightness=68)
+
+
+def png(seed: int) -> bytes:
+    return encoded(mnist_picture(seed))
+
+
+def save_tree(root: Path, files: dict[str, Image.Image | bytes | str]) -> Path:
+    """Writes files by relative path."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Image.Image):
+            content.save(path)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def write_annotations(root: Path, split: str, file: str, labels: list[int], folder: str) -> None:
+    """Cars annotations in the format of the devkit, labels from 1, and their images."""
     from scipy.io import savemat
 
-    (root / f"cars_{split}").mkdir(exist_ok=True)
+    (root / folder).mkdir(parents=True, exist_ok=True)
     fields = [("bbox_x1", object), ("class", object), ("fname", object)]
     annotations = np.empty((1, len(labels)), dtype=fields)
     for number, label in enumerate(labels):
         name = f"{number + 1:05}.jpg"
         annotations[0, number] = (7, label, name)
-        picture(number, (70 + 10 * number, 90), "RGB").save(root / f"cars_{split}" / name)
+        picture(number, (70 + 10 * number, 90), "RGB").save(root / folder / name)
     savemat(root / file, {"annotations": annotations})
 
 

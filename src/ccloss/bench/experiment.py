@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from ccloss.data.catalog import FOLDER_PREFIX, SOURCES
+from ccloss.data.catalog import SOURCES, resolve_data_name
 from ccloss.errors import InputError, unknown_name
 from ccloss.training.config import (
     ATTENTION_SUFFIX,
@@ -190,11 +190,13 @@ class Experiment:
                 invalid value; fields that contradict each other; ``channels`` is needed and not
                 given.
         """
-        protocol = {**DEFAULTS, "precision": precision, **PROTOCOLS.get(self.data, {})}
+        data = resolve_data_name(self.data)
+        protocol = {**DEFAULTS, "precision": precision, **PROTOCOLS.get(data, {})}
         given = {name: value for name, value in vars(self).items() if value is not None}
         fields = {**dict.fromkeys(_OPTIONAL), **protocol, **given}
         _check_backbone(fields["backbone"])
-        fields["channels"] = self.channels or _channels(self.data, channels)
+        fields["data"] = data
+        fields["channels"] = self.channels or _channels(data, channels)
         fields["final_pool"] = _final_pool(fields["backbone"], self.final_pool)
         fields["loss"] = self.loss.removesuffix(ATTENTION_SUFFIX)
         fields["loss_options"] = _without_defaults(fields["loss"], self.loss_options)
@@ -219,8 +221,6 @@ def _check_backbone(backbone: str) -> None:
 def _channels(data: str, channels: int | None) -> int:
     if data in SOURCES:
         return SOURCES[data].channels
-    if not data.startswith(FOLDER_PREFIX):
-        raise unknown_name("data", data, SOURCES)
     if channels is None:
         raise InputError(f"channels must be given for data {data!r}; use 1 (gray) or 3 (RGB)")
     return channels

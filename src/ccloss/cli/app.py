@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ccloss import __version__
 from ccloss.cli.compare import compare
 from ccloss.cli.console import printable
-from ccloss.cli.data import list_data, verify
+from ccloss.cli.data import cache, list_data, verify
 from ccloss.cli.losses import losses
 from ccloss.cli.parameters import option_names
 from ccloss.cli.report import report
@@ -45,9 +45,10 @@ app = App(
     version=__version__,
     help="Train and compare image classifiers with CC-Loss (Song et al., 2020).",
 )
-data_app = App(name="data", help="List and verify the data sets.")
+data_app = App(name="data", help="List and verify data sets, and manage the cache.")
 data_app.command(list_data, name="list")
 data_app.command(verify)
+data_app.command(cache)
 for command in (train, evaluate, compare, reproduce, report, losses):
     app.command(command)
 app.command(data_app)

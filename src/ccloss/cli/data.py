@@ -1,10 +1,19 @@
 """``ccloss data``."""
 
+import dataclasses
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from ccloss.cli.console import counted, progress_reporter
+from ccloss.cli.console import counted, print_table, progress_reporter
 from ccloss.cli.parameters import DataRoot
+
+if TYPE_CHECKING:
+    from ccloss.data.verification import Verification
 
 
 def list_data() -> None:
@@ -22,24 +31,74 @@ def list_data() -> None:
             str(source.channels),
             source.hub or "scikit-learn",
         )
-    table.add_row("folder:<path>", "", "", "", "any", "", "train/<class>/ and test/<class>/")
+    table.add_row("folder:PATH", "", "", "", "any", "", "a folder of yours: PATH alone will do")
+    table.add_row("hub:OWNER/NAME", "", "", "", "any", "", "the Hugging Face Hub")
     Console().print(table)
 
 
-def verify(name: str, /, *, data_root: DataRoot = None) -> int:
-    """Read a complete data set and check its counts, its labels and every image.
+def verify(
+    name: str,
+    /,
+    *,
+    data_root: DataRoot = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Check counts, classes and labels, and decode every image.
 
     Args:
-        name: A name from `ccloss data list`.
+        name: A name from `ccloss data list`, a folder, or hub:OWNER/NAME.
         data_root: Folder with the data. Without it they are downloaded from the Hugging Face Hub.
+        as_json: Print the result as JSON.
     """
-    from ccloss.data.sources import verify as verify_source
+    from ccloss.data.verification import verify as verify_data
 
-    found = verify_source(name, data_root, progress_reporter().track)
-    for problem in found.problems:
-        print(problem)
-    print(f"{name}: {found.train:,} train, {found.test:,} test, {found.classes} classes")
-    if found.fingerprints:
-        print(f"sha256: train {found.fingerprints[0]}\n        test  {found.fingerprints[1]}")
-    print(counted(len(found.problems), "problem") if found.problems else "no problems")
+    found = verify_data(name, data_root, progress_reporter().track)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), indent=2))
+    else:
+        _print_verification(found)
     return 1 if found.problems else 0
+
+
+def cache(*, clear: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """List the cache of image headers and decoded images.
+
+    Args:
+        clear: Remove all entries.
+    """
+    from ccloss.data import cache as cached
+
+    entries = cached.entries()
+    if clear:
+        freed = cached.clear()
+        print(f"{counted(len(entries), 'file')} removed, {freed / 1e6:,.1f} MB")
+        return
+    for entry in entries:
+        used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+        print(f"{entry.size / 1e6:10,.1f} MB  {used}  {entry.path.name}")
+    total = sum(entry.size for entry in entries)
+    print(
+        f"{counted(len(entries), 'file')}, {total / 1e6:,.1f} MB of {cached.limit() / 1e6:,.0f} MB "
+        f"in {cached.folder()}"
+    )
+
+
+def _print_verification(found: "Verification") -> None:
+    rows = [(k, f"{found.train[k]:,}", f"{found.test[k]:,}") for k in found.classes]
+    print_table(("class", "train", "test"), rows)
+    sizes = [f"{size} ({count:,})" for size, count in list(found.sizes.items())[:5]]
+    more = len(found.sizes) - len(sizes)
+    print(f"sizes: {', '.join(sizes)}" + (f" and {more:,} more" if more else ""))
+    print("modes: " + ", ".join(f"{mode} ({count:,})" for mode, count in found.modes.items()))
+    for problem in found.problems:
+        print(f"problem: {problem}")
+    for note in found.notes:
+        print(f"note: {note}")
+    if found.revision:
+        print(f"revision: {found.revision}")
+    if found.fingerprints:
+        for split, value in found.fingerprints.items():
+            print(f"sha256 of the {split} images: {value}")
+    train, test = sum(found.train.values()), sum(found.test.values())
+    print(f"{found.name}: {train:,} train, {test:,} test, {len(found.classes)} classes")
+    print(counted(len(found.problems), "problem") if found.problems else "no problems")

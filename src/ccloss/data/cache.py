@@ -102,9 +102,9 @@ def cached(name: str, make: Callable[[], Arrays]) -> Arrays:
 
 
 def _read(path: Path) -> Arrays | None:
-    """The arrays of a file, or ``None`` if it is missing or damaged."""
+    """The arrays of a file, or ``None`` if it is missing or its checksums do not match."""
     try:
-        with np.load(path, allow_pickle=False) as file:  # zip files carry checksums
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         os.utime(path)
     except FileNotFoundError:

@@ -33,7 +33,7 @@ MAX_PIXELS_VARIABLE = "CCLOSS_MAX_PIXELS"
 
 _ORIENTATION = 0x0112  # EXIF tag
 _MODES = {1: "L", 3: "RGB"}
-_GRAY_MODES = ("1", "L", "LA")
+GRAY_MODES = ("1", "L", "LA")
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 
 Size = int | tuple[int, int] | None
@@ -61,7 +61,7 @@ class Header(NamedTuple):
 
     @property
     def is_gray(self) -> bool:
-        return self.mode in _GRAY_MODES
+        return self.mode in GRAY_MODES
 
 
 def read_content(store: Store, row: int) -> bytes | Pixels:
@@ -194,12 +194,15 @@ def _torchvision_pixels(image: Image.Image, content: bytes) -> Tensor | None:
         return None
     if "transparency" in image.info or getattr(image, "n_frames", 1) > 1:
         return None
-    from torchvision.io import decode_image
-
     try:
-        pixels: Tensor = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    except RuntimeError:
-        return None  # Pillow decodes the image or says what is wrong with it
+        with warnings.catch_warnings():
+            # Deprecated in favor of torchcodec. Without these decoders Pillow is used.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from torchvision.io import decode_image
+
+            pixels: Tensor = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+    except (RuntimeError, ImportError):
+        return None  # Pillow decodes the image or reports what is wrong with it
     if pixels.dtype != torch.uint8 or len(pixels) != len(image.getbands()):
         return None
     return _oriented(pixels, _orientation(image))
@@ -228,15 +231,15 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        gray = image.mode in _GRAY_MODES
+        gray = image.mode in GRAY_MODES
         return Image.alpha_composite(white, layer).convert("L" if gray else "RGB")
-    return image.convert("L" if image.mode in _GRAY_MODES else "RGB")
+    return image.convert("L" if image.mode in GRAY_MODES else "RGB")
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8. Damaged EXIF data count as 1."""
-    if "exif" not in image.info and image.format not in ("TIFF", "MPO", "WEBP", "AVIF", "PNG"):
-        return 1
+    if "exif" not in image.info and image.format != "TIFF":
+        return 1  # `getexif` would decode the pixels of a PNG file
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # the parser raises many types on damaged data
@@ -258,7 +261,8 @@ def _with_channels(pixels: Tensor, channels: int) -> Tensor:
     if channels == 3:
         return pixels.expand(3, -1, -1).contiguous()
     red, green, blue = pixels.to(torch.int32)  # Pillow's conversion to gray, in integers
-    return ((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16).to(torch.uint8)[None]
+    luma: Tensor = (19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16
+    return luma.to(torch.uint8)[None]
 
 
 def _resized(pixels: Tensor, size: Size) -> Tensor:

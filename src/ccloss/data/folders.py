@@ -124,9 +124,7 @@ def _reject_other_layouts(tree: FileTree, groups: dict[str, list[str]]) -> None:
     """Raises :class:`InputError` if the root is one level too low, or not in a known layout."""
     root, where = tree.root, printable(str(tree.root))
     folders = [name for name in groups if name]
-    if split_of(root.name) and any(
-        split_of(other.name) and other != root for other in _folders_in(root.parent)
-    ):
+    if any(_are_splits_of_one_set(root.name, other.name) for other in _folders_in(root.parent)):
         raise InputError(
             f"data: {where} is one split of a data set; give the folder {root.parent} that holds "
             "all splits"
@@ -144,6 +142,18 @@ def _reject_other_layouts(tree: FileTree, groups: dict[str, list[str]]) -> None:
             f"data: {where} has split folders inside of class folders ({folders[0]}/train); the "
             "nearest layout that is read is train/CLASS/ and test/CLASS/"
         )
+
+
+def _are_splits_of_one_set(first: str, second: str) -> bool:
+    """Whether two names differ only in their split, such as ``cars_train`` and ``cars_test``."""
+    splits = split_of(first), split_of(second)
+    if None in splits or splits[0] == splits[1]:
+        return False
+    words = [
+        [word for word in re.split(r"[^a-z0-9]+", name.casefold()) if split_of(word) is None]
+        for name in (first, second)
+    ]
+    return words[0] == words[1]
 
 
 def _folders_in(folder: Path) -> list[Path]:

@@ -118,8 +118,7 @@ def _read(tree: FileTree, classes: _Classes) -> Table:
             if table is not None:
                 return table
     where = printable(str(tree.root))
-    seen = (
-        f"it has {listed([printable(file) for file in tree.files], 3)}" if tree.files else "empty"
-    )
+    files = [printable(file) for file in tree.files]
+    seen = f"it has {listed(files, 3)}" if files else "it is empty"
     titles = "; ".join(layout.title for layout in LAYOUTS)
     raise InputError(f"data: no images in {where} ({seen}); layouts that are read: {titles}")

@@ -17,7 +17,7 @@ from ccloss.data.catalog import (
     Source,
     resolve_data_name,
 )
-from ccloss.data.decoding import decode, read_content
+from ccloss.data.decoding import GRAY_MODES, decode, read_content
 from ccloss.data.images import ImageSet, StoredImages, content_digest, store_keys
 from ccloss.data.labels import resolve_classes, resolve_labels
 from ccloss.data.layouts import read_folder, read_named
@@ -121,8 +121,9 @@ def load(
         scanned = split if all_modes else part
         headers = scan(scanned.store, scanned.rows.tolist(), f"{name}: {title} headers", track)
         splits.append((title, part, scanned, headers))
-    _reject_unreadable(name, [headers for *_, headers in splits])
-    channels = channels or (source and source.channels) or _own_channels(splits)
+    scans = [headers for *_, headers in splits]
+    _reject_unreadable(scans)
+    channels = channels or (source and source.channels) or _own_channels(scans)
     images = []
     for title, part, scanned, headers in splits:
         digests = torch.from_numpy(headers.digests)
@@ -135,9 +136,26 @@ def load(
         images.append(image_set)
     if source is not None:
         check_identity(source, stored)
-    warnings = [message for *_, headers in splits for message in headers.warnings]
+    warnings = [message for headers in scans for message in headers.warnings]
     notes = (*stored.notes, *_shortened(warnings))
     return Dataset(name, images[0], images[1], stored.classes, channels, notes, stored.revision)
+
+
+def image_channels(name: str, data_root: Path | None = None) -> int:
+    """Channels of the images of a data set: 1 (gray) or 3 (RGB).
+
+    A data set of the catalog is not read. Others have 1 channel if every image is gray.
+
+    Raises:
+        InputError: The data set cannot be read.
+    """
+    name = resolve_data_name(name)
+    if name in SOURCES:
+        return SOURCES[name].channels
+    stored = read(name, data_root, allow_missing_classes=True)
+    scans = [scan(split.store, split.rows.tolist()) for split in (stored.train, stored.test)]
+    _reject_unreadable(scans)
+    return _own_channels(scans)
 
 
 def check_same_data(
@@ -390,16 +408,15 @@ def check_identity(source: Source, stored: Stored) -> None:
         )
 
 
-def _reject_unreadable(name: str, scans: Sequence[Scan]) -> None:
+def _reject_unreadable(scans: Sequence[Scan]) -> None:
     problems = [problem for headers in scans for problem in headers.problems]
     if problems:
         more = f" ({counted(len(problems), 'image')} in all)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0]}{more}; `ccloss data verify` lists all problems")
 
 
-def _own_channels(splits: Sequence[tuple[str, Split, Split, Scan]]) -> int:
-    gray = all(np.isin(headers.modes, ("1", "L", "LA")).all() for *_, headers in splits)
-    return 1 if gray else 3
+def _own_channels(scans: Sequence[Scan]) -> int:
+    return 1 if all(np.isin(headers.modes, GRAY_MODES).all() for headers in scans) else 3
 
 
 def _shortened(lines: Sequence[str], most: int = 10) -> list[str]:

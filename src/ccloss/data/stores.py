@@ -162,5 +162,7 @@ def _stamp(files: Iterable[Path]) -> str | None:
 
 def printable(text: str) -> str:
     """The text in one line: control characters and undecodable bytes are escaped."""
+    if text.isprintable() and text.isascii():
+        return text
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

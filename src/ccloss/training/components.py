@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ccloss.data.images import statistics
 from ccloss.data.loader import Loader, eval_loader, train_loader
-from ccloss.data.sources import Dataset, hold_out, load
+from ccloss.data.sources import Dataset, load
+from ccloss.data.splitting import hold_out
 from ccloss.errors import InputError
 from ccloss.losses import Loss, loss_class, make_loss
 from ccloss.models import Classifier, build_model
@@ -67,6 +68,7 @@ def load_data(
     Raises:
         InputError: the data are missing, incomplete or corrupt.
     """
+    reporter = reporter or NullProgress()
     dataset = load(
         config.data,
         data_root=data_root,
@@ -75,8 +77,10 @@ def load_data(
         resize=config.resize or None,
         train_limit=config.train_limit,
         test_limit=config.test_limit,
-        track=(reporter or NullProgress()).track,
+        track=reporter.track,
     )
+    for note in dataset.notes:
+        reporter.warn(note)
     if config.validation:
         train_images, held_out = hold_out(dataset.train, config.validation)
         dataset = dataset._replace(train=train_images, test=held_out)
