@@ -60,10 +60,12 @@ def with_mathml(text: str) -> str:
     """Formulas outside code as MathML."""
 
     def display(found: re.Match[str]) -> str:
-        return "\n\n" + convert(found[1].strip(), display="block") + "\n\n"
+        formula = convert(found[1].strip(), display="block")
+        return f'\n\n<div style="overflow-x: auto">{formula}</div>\n\n'
 
     def inline(found: re.Match[str]) -> str:
-        return convert(found[1])
+        # A line that begins with <math> would become a block of its own.
+        return f"<span>{convert(found[1])}</span>"
 
     parts = CODE.split(text)
     for place in range(0, len(parts), 2):
