@@ -1,6 +1,7 @@
 """What is installed: its names, its first example, its wheel."""
 
 import doctest
+import re
 import shutil
 import subprocess
 import sys
@@ -72,3 +73,11 @@ def test_wheel_says_version_command_and_license(wheel: zipfile.ZipFile) -> None:
     assert f"Version: {ccloss.__version__}\n" in metadata
     assert "ccloss = ccloss.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
+
+
+def test_wheel_requires_torch_alone(wheel: zipfile.ZipFile) -> None:
+    metadata = wheel.read(f"ccloss-{ccloss.__version__}.dist-info/METADATA").decode()
+    required = re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE)
+    assert [line for line in required if "extra ==" not in line] == ["torch>=2.4"]
+    extras = set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE))
+    assert {"bench", "ray", "pml", "hub", "export", "examples", "docs", "dev"} <= extras

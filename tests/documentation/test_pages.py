@@ -25,9 +25,8 @@ def name(path: Path) -> str:
 
 def commands(code: str) -> list[str]:
     """The command lines of a shell block, without comments."""
-    return [
-        line for line in (line.partition(" #")[0].strip() for line in code.splitlines()) if line
-    ]
+    lines = [line.partition(" #")[0].strip() for line in code.replace("\\\n", "").splitlines()]
+    return [line for line in lines if line]
 
 
 @pytest.fixture
