@@ -37,12 +37,12 @@ def small_data(**fields: Any) -> Dataset:
 
 
 class Interrupted(Exception):
-    """Stands in for a kill."""
+    """Replaces a kill."""
 
 
 @dataclass
 class Listener(NullProgress):
-    """Remembers what it is told, and interrupts the run after so many epochs."""
+    """Records the progress, and interrupts the run after a number of epochs."""
 
     interrupt_after: int | None = None
     states: list[str] = field(default_factory=list)

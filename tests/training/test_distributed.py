@@ -189,8 +189,8 @@ def test_batches_of_different_sizes_are_one_batch(
 
 def test_processes_join_their_batches_in_training_alone(ranks: list[dict[Any, Any]]) -> None:
     joined = evaluate(whole, training=True)
-    for place, rank in enumerate(ranks):
-        own = evaluate(lambda batch, place=place: batch.chunk(WORLD)[place], training=False)
+    for index, rank in enumerate(ranks):
+        own = evaluate(lambda batch, index=index: batch.chunk(WORLD)[index], training=False)
         torch.testing.assert_close(rank["train"], joined)
         torch.testing.assert_close(rank["eval"], own)
         assert abs(own - joined) > 0.01 * joined

@@ -117,8 +117,8 @@ def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not() -> None:
 def test_calibration_bins_are_means_of_the_images_in_them() -> None:
     found = make_predictions(images=200)
     confidence, predicted = found.logits.double().softmax(1).max(1)
-    for place, (count, sure, right) in enumerate(measure(found)["calibration_bins"]):
-        inside = (confidence > place / 15) & (confidence <= (place + 1) / 15)
+    for index, (count, sure, right) in enumerate(measure(found)["calibration_bins"]):
+        inside = (confidence > index / 15) & (confidence <= (index + 1) / 15)
         assert count == int(inside.sum())
         if count:
             assert sure == pytest.approx(100 * float(confidence[inside].mean()))
@@ -247,8 +247,8 @@ def test_joined_parts_are_the_whole_in_order(attention: bool) -> None:
     order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(1))
     columns = [getattr(whole, field.name) for field in fields(Predictions)]
     parts = [
-        Predictions(*(None if column is None else column[places] for column in columns))
-        for places in order.split(13)
+        Predictions(*(None if column is None else column[rows] for column in columns))
+        for rows in order.split(13)
     ]
     joined = join(parts)
     for field, column in zip(fields(Predictions), columns, strict=True):

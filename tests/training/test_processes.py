@@ -27,7 +27,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     ]
     command += ["--train-limit", "130", "--test-limit", "51", "--out", str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     record = RunFolder(tmp_path / "run").read_record()
     assert record.evaluation["images"] == 51
@@ -64,5 +64,5 @@ def test_the_main_process_decides_for_all(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(script), str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(command, env=environment, capture_output=True, timeout=120, check=True)
+    subprocess.run(command, env=environment, capture_output=True, timeout=240, check=True)
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["[10, 'locked']"] * 2

@@ -180,7 +180,7 @@ def workers_per_process(workers: int | None) -> int:
         affinity = getattr(os, "sched_getaffinity", None)
         cores = len(affinity(0)) if affinity else os.cpu_count() or 1
         return max(0, min(MAX_WORKERS, cores // processes - 1))
-    # Workers that were asked for are never rounded down to none.
+    # A requested number of workers is never rounded down to 0.
     return max(1, workers // processes) if workers > 0 else workers
 
 

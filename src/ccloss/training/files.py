@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON that may be damaged."""
+"""files that are written completely or not at all, and JSON that may be damaged."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EISDI
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a whole file or none: a reader, a kill or a full disk never leaves half of it.
+    """Writes a complete file or none: a reader, a kill or a full disk never leaves half of it.
 
     Raises:
         OSError: it could not be written; names the file.
