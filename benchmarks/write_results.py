@@ -1,28 +1,34 @@
-"""Writes docs/results.md from the records under benchmarks/results.
+"""Writes docs/results.md, and the table of docs/losses.md, from the records.
 
-    python benchmarks/write_results.py
+    python -m benchmarks.write_results
 
-Its sentences are in results.md.jinja beside this file; its numbers are computed from the records
-and from what the paper printed. A test rebuilds the page and compares.
+The sentences are in results.md.jinja; the numbers are computed from the records and from what the
+paper prints. A test rebuilds the page and recomputes its numbers.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from ccloss.bench.experiment import Experiment
-from ccloss.bench.paper import TABLES, Table
-from ccloss.bench.report import claims, reproduction
-from ccloss.bench.report.text import markdown_table
-from ccloss.bench.results import read_runs
-from ccloss.bench.statistics import accuracy_margin, holm, paired_test
+from ccloss.bench.comparisons import Comparison, compare
+from ccloss.bench.groups import Setting, settings
+from ccloss.bench.paper import TABLES
+from ccloss.bench.paper.consistency import inconsistencies
+from ccloss.bench.report import method_table, paper_tables, verdicts
+from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
+from ccloss.bench.results import effective_fields, read_runs
+from ccloss.bench.statistics import accuracy_margin
 from ccloss.training.records import Record
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 TEMPLATE = ROOT / "benchmarks" / "results.md.jinja"
 PAGE = ROOT / "docs" / "results.md"
+
+TABLES_OF_METHODS = {"docs/losses.md": "losses"}
+"""Document -> the campaign that its comparison of methods shows."""
 
 SIZES = (96, 256, 1297)
 """Training images of the small-sample question; 1,297 are all of them."""
@@ -42,108 +48,136 @@ def text() -> str:
     return environment.from_string(TEMPLATE.read_text()).render(
         read=read,
         status=status,
-        inconsistencies=claims.published_inconsistencies,
-        tables=paper_tables,
-        verdicts=verdicts,
+        inconsistencies=inconsistencies,
+        tables=tables,
+        verdicts=judgements,
+        statistics=verdicts.family_words(),
+        reading=paper_tables.reading_note(),
         small_sample=small_sample(),
         precisions=precisions(),
+        rates=rates(),
     )
 
 
-def read(name: str, train_limit: int | None = None) -> list[Record]:
-    """The records of a campaign, or those with one limit of training images."""
-    records = read_runs(RESULTS / f"{name}.jsonl").records
-    return [r for r in records if train_limit in (None, r.experiment["train_limit"])]
+def read(name: str) -> list[Record]:
+    """The records of a campaign."""
+    return read_runs(RESULTS / f"{name}.jsonl").records
 
 
 def status(records: Sequence[Record]) -> str:
-    """How many cells of each table have been run, at the full protocol and at a smaller scale."""
+    """Number of cells of each table that were run, at the full protocol and at a smaller scale."""
     lines = [["table", "cells", "at the full protocol", "at a smaller scale"]]
     for table in TABLES.values():
         full: set[object] = set()
         scaled: set[object] = set()
         for record in records:
-            match = table.match(record.experiment)
+            match = table.match(effective_fields(record))
             if match is not None and match.column in table.columns:
-                (scaled if match.departures else full).add((match.row, match.column))
-        count = len(table.cells())
-        lines.append([table.title, str(count), str(len(full)), str(len(scaled))])
+                (scaled if match.deviations else full).add((match.row, match.column))
+        lines.append([table.title, str(len(table.cells())), str(len(full)), str(len(scaled))])
     return markdown_table(lines, numbers=True).strip()
 
 
-def paper_tables(records: Sequence[Record], names: str) -> str:
+def tables(records: Sequence[Record], names: str) -> str:
     """The tables with those names, each under its own heading."""
-    return "\n\n".join(
-        f"### {_heading(grid.table)}\n\n{reproduction.to_markdown(grid).strip()}"
-        for grid in reproduction.grids(records)
-        if grid.table.name in names.split()
-    )
+    parts = []
+    for grid in paper_tables.grids(records):
+        if grid.table.name in names.split():
+            body = paper_tables.to_markdown(grid).partition("\n\n")[2].strip()
+            note = paper_tables.escape_markdown(paper_tables.description(grid))
+            parts.append(f"### {grid.table.heading}\n\n{note}\n\n{body}")
+    return "\n\n".join(parts)
 
 
-def _heading(table: Table) -> str:
-    return table.name.replace("table", "Table ").replace("figure", "Figure ")
-
-
-def verdicts(records: Sequence[Record]) -> str:
-    """What these runs say of the claims that they are about."""
-    judged = [verdict for verdict in claims.judge(records) if verdict.verdict != "not run"]
-    return claims.to_markdown(judged).strip()
+def judgements(records: Sequence[Record]) -> str:
+    """The verdicts on the claims that these runs are about."""
+    judged = verdicts.judge(records)
+    absent = verdicts.not_run(judged)
+    return verdicts.to_markdown([each for each in judged if each not in absent]).strip()
 
 
 def small_sample() -> dict[str, str]:
-    """Accuracy by size and method, and the differences that were asked for."""
-    by_size = {size: _by_method(read("small-sample", size)) for size in SIZES}
-    accuracy = [["training images", *next(iter(by_size.values()))]]
-    compared = []
-    for size, methods in by_size.items():
-        means = [accuracy_margin(list(rounds.values())) for rounds in methods.values()]
-        accuracy.append([f"{size:,}", *(f"{mean.mean:.2f}" for mean in means)])
-        for one, other in PAIRS:
-            seeds = sorted(methods[one].keys() & methods[other].keys())
-            test = paired_test(
-                [methods[one][seed] for seed in seeds], [methods[other][seed] for seed in seeds]
-            )
-            compared.append((size, f"{one} − {other}", test))
-    adjusted = holm([test.p_value for _, _, test in compared])
-    differences = [
-        ["training images", "difference", "points", "95 % interval", "d_z", "p", "p (Holm)"]
-    ]
-    for (size, name, test), p in zip(compared, adjusted, strict=True):
-        low, high = test.interval
-        effect = "–" if test.effect is None else f"{test.effect:+.2f}"
-        numbers = [f"{test.difference:+.2f}", f"{low:+.2f} to {high:+.2f}", effect]
-        ps = [reproduction.p_text(test.p_value), reproduction.p_text(p)]
-        differences.append([f"{size:,}", name, *numbers, *ps])
+    """Accuracy by size and method, and the planned differences; one family for each size."""
+    by_size = {_size(setting): setting for setting in settings(read("small-sample"))}
+    accuracy = [["training images", *by_size[SIZES[0]].methods]]
+    lines = [["training images", "difference", "points", "95 % interval", "p", "adjusted p"]]
+    for size in SIZES:
+        rows = _accuracies(by_size[size])
+        means = (accuracy_margin(list(rounds.values())).mean for rounds in rows.values())
+        accuracy.append([f"{size:,}", *(f"{mean:.2f}" for mean in means)])
+        lines += [
+            [f"{size:,}", f"{each.row} − {each.other}", *_numbers(each)]
+            for each in compare(rows, PAIRS, resolution=_resolution(by_size[size]))
+        ]
     return {
         "accuracy": markdown_table(accuracy, numbers=True).strip(),
-        "differences": markdown_table(differences, numbers=True).strip(),
+        "differences": markdown_table(lines, numbers=True).strip(),
     }
 
 
+def _size(setting: Setting) -> int:
+    return int(setting.first.experiment["train_limit"])
+
+
+def _accuracies(setting: Setting) -> dict[str, dict[int, float]]:
+    return {
+        method: {seed: record.accuracy for seed, record in rounds.items()}
+        for method, rounds in setting.methods.items()
+    }
+
+
+def _resolution(setting: Setting) -> float:
+    return 100 / int(setting.first.evaluation["images"])
+
+
+def _numbers(each: Comparison) -> list[str]:
+    estimate = NONE if each.estimate is None else f"{each.estimate:+.2f}"
+    interval = interval_text(each.interval, "+.2f")
+    return [estimate, interval, p_text(each.p), p_text(each.p_adjusted)]
+
+
 def precisions() -> str:
-    """Accuracy in fp32 and in bf16 by method, and their difference paired by seed."""
-    in_fp32, in_bf16 = _by_method(read("mnist")), _by_method(read("mnist-bf16"))
-    lines = [["method", "fp32", "bf16", "bf16 − fp32", "95 % bootstrap interval", "p (t-test)"]]
-    for method, found in in_bf16.items():
-        seeds = sorted(found.keys() & in_fp32[method].keys())
-        rounds = [[runs[method][seed] for seed in seeds] for runs in (in_bf16, in_fp32)]
-        test = paired_test(*rounds)
-        low, high = test.interval
-        means = [f"{accuracy_margin(each).mean:.2f}" for each in reversed(rounds)]
-        cells = [f"{test.difference:+.2f}", f"{low:+.2f} to {high:+.2f}"]
-        lines.append([method, *means, *cells, reproduction.p_text(test.p_value)])
+    """Accuracy in fp32 and bf16 by method, and their difference, one family."""
+    (in_fp32,), (in_bf16,) = settings(read("mnist")), settings(read("mnist-bf16"))
+    rows = {f"{method} fp32": rounds for method, rounds in _accuracies(in_fp32).items()}
+    rows |= {f"{method} bf16": rounds for method, rounds in _accuracies(in_bf16).items()}
+    pairs = [(f"{method} bf16", f"{method} fp32") for method in in_bf16.methods]
+    lines = [["method", "fp32", "bf16", "bf16 − fp32", "95 % interval", "p", "adjusted p"]]
+    for each in compare(rows, pairs, resolution=_resolution(in_fp32)):
+        means = [
+            f"{accuracy_margin(list(rows[name].values())).mean:.2f}"
+            for name in (each.other, each.row)
+        ]
+        lines.append([each.row.removesuffix(" bf16"), *means, *_numbers(each)])
     return markdown_table(lines, numbers=True).strip()
 
 
-def _by_method(records: Sequence[Record]) -> dict[str, dict[int, float]]:
-    """Method -> seed -> accuracy; methods from plain cross-entropy on."""
-    order = [Experiment(loss=name).resolve().method for name in ("ce", "ce+cam", "cc")]
-    found: dict[str, dict[int, float]] = {name: {} for name in order}
-    for record in records:
-        found.setdefault(record.method, {})[record.seed] = record.accuracy
-    return found
+def rates() -> dict[str, str]:
+    """The largest simulated false-positive rate, and the power for two published gains."""
+    content = json.loads((RESULTS / "false_positives.json").read_text())
+    power = content["power"]
+    return {
+        "largest": f"{content['largest_family_rate']:.3f}",
+        "spread": f"{content['spread_of_a_difference']:.2f}",
+        "small": f"{power['0.1']['5']:.2f}",
+        "fair": f"{power['0.66']['5']:.2f}",
+        "command": content["command"],
+    }
+
+
+def with_table(document: str, campaign: str) -> str:
+    """A document with its comparison of methods, between two comments, made again."""
+    (setting,) = settings(read(campaign))
+    start, end = f"<!-- {campaign}:", "<!-- end -->"
+    before, _, rest = document.partition(start)
+    comment, _, rest = rest.partition("-->\n")
+    _, _, after = rest.partition(end)
+    return f"{before}{start}{comment}-->\n{method_table.to_markdown(setting)}{end}{after}"
 
 
 if __name__ == "__main__":
     PAGE.write_text(text())
     print(PAGE)
+    for path, campaign in TABLES_OF_METHODS.items():
+        (ROOT / path).write_text(with_table((ROOT / path).read_text(), campaign))
+        print(ROOT / path)

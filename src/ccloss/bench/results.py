@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ccloss.data.catalog import SOURCES
 from ccloss.errors import InputError
+from ccloss.training.config import RunConfig
 from ccloss.training.files import write_atomically
 from ccloss.training.records import Record, RunFolder, find_runs
 
@@ -138,7 +139,7 @@ def effective_fields(record: Record) -> dict[str, Any]:
     ``evaluate_every`` only decides when metrics are measured. A limit of at least the size of the
     data set, and a ``max_steps`` that the run did not reach, change nothing.
     """
-    fields = {name: value for name, value in record.experiment.items() if name != "evaluate_every"}
+    fields = {**record.experiment, "evaluate_every": 1}
     source = SOURCES.get(str(fields.get("data")))
     for name, size in (
         ("train_limit", source and source.train),
@@ -299,7 +300,9 @@ def parse_record(content: Any) -> Record:
     ]
     _require(not missing, f"it has no field {', '.join(missing)}")
     record = Record(**content)
-    _check_experiment(record.method, record.experiment)
+    _require(isinstance(record.method, str), "method must be a text")
+    _require(isinstance(record.experiment, dict), "experiment must be an object")
+    experiment = RunConfig.from_dict(record.experiment).to_dict()
     _require(_is_names(record.classes), "classes must be a list of names")
     _check_evaluation(record.evaluation, len(record.classes))
     for name in ("steps", "seconds", "images_per_second", "parameters"):
@@ -309,6 +312,7 @@ def parse_record(content: Any) -> Record:
     return dataclasses.replace(
         record,
         method=printable(record.method),
+        experiment=experiment,
         classes=[printable(name) for name in record.classes],
         warnings=[printable(text) for text in record.warnings],
     )
@@ -317,19 +321,6 @@ def parse_record(content: Any) -> Record:
 def printable(text: str) -> str:
     r"""Text that can be encoded as UTF-8; bytes of a name that is not UTF-8 become ``\xNN``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _check_experiment(method: Any, experiment: Any) -> None:
-    _require(isinstance(method, str), "method must be a text")
-    _require(isinstance(experiment, dict), "experiment must be an object")
-    for name in ("data", "backbone", "loss"):
-        _require(isinstance(experiment.get(name), str), f"experiment.{name} must be a text")
-    for name in ("seed", "epochs"):
-        value = experiment.get(name)
-        valid = isinstance(value, int) and not isinstance(value, bool)
-        _require(valid, f"experiment.{name} must be a whole number")
-    options = experiment.get("loss_options", {})
-    _require(isinstance(options, dict), "experiment.loss_options must be an object")
 
 
 def _check_evaluation(evaluation: Any, classes: int) -> None:

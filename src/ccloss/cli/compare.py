@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ccloss.bench.experiment import Experiment
@@ -52,9 +53,11 @@ def compare(
         return 0
     failed = execute(runs, resources)
     if is_main_process():
-        finished = [run.folder.read_record() for run in runs if run.folder.finished]
-        _print_comparison(finished)
-        write_report([run.folder for run in runs], out, figures=True)
+        from ccloss.bench.results import read_folders
+
+        results = read_folders(run.folder for run in runs)
+        _print_comparison(results.records)
+        write_report(results, out, figures=True)
     return 1 if failed else 0
 
 
@@ -93,18 +96,16 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
 
 
 def _print_comparison(records: Sequence[Record]) -> None:
-    from ccloss.bench.report import tables
+    from ccloss.bench.groups import settings
+    from ccloss.bench.report import method_table
 
-    if not records:
-        return
-    headers, cells = tables.cells(tables.comparison(records))
-    columns = [
-        column for column, header in enumerate(headers) if header.startswith(TERMINAL_COLUMNS)
-    ]
-    table = Table()
-    for column in columns:
-        table.add_column(headers[column])
-    for row in cells:
-        table.add_row(*(row[column].replace(" ", "\N{NO-BREAK SPACE}") for column in columns))
-    Console().print(table)
-    print(f"{tables.describe(records)} More columns are in the files.")
+    for setting in settings(records):
+        headers, lines = method_table.texts(method_table.rows(setting))
+        columns = [
+            column for column, header in enumerate(headers) if header.startswith(TERMINAL_COLUMNS)
+        ]
+        table = Table(*(headers[column] for column in columns))
+        for line in lines:
+            table.add_row(*(escape(line[column]) for column in columns))
+        Console().print(table)
+        print(f"{method_table.caption(setting)} More columns are in the files.")

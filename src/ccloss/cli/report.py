@@ -1,33 +1,36 @@
 """``ccloss report``: page and tables of existing runs."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ccloss.errors import InputError
-from ccloss.training.records import RunFolder, find_runs
+
+if TYPE_CHECKING:
+    from ccloss.bench.results import Results
 
 
-def report(
-    folder: Path = Path("runs"), /, *, out: Path | None = None, figures: bool = False
-) -> None:
-    """Write the page of the runs in a folder, and their tables as Markdown, LaTeX and CSV.
+def report(runs: Path = Path("runs"), /, *, out: Path | None = None, figures: bool = False) -> None:
+    """Write the page of some runs, and their tables as Markdown, LaTeX and CSV.
 
     Args:
-        folder: Folder that contains the runs, at any depth.
+        runs: Folder that contains runs or campaign files (.jsonl) at any depth, or one such file.
         out: Folder of the report. By default the folder of the runs.
         figures: Draw figures (PNG and SVG) of the runs that have stored their test images.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give a folder that contains runs")
-    runs = find_runs(folder)
-    if not runs:
-        raise InputError(f"{folder} contains no runs; create some with `ccloss compare`")
-    write_report(runs, out or folder, figures)
+    from ccloss.bench.results import read_runs
+
+    results = read_runs(runs)
+    if not results.runs and not results.problems:
+        raise InputError(f"{runs} contains no runs; create some with `ccloss compare`")
+    write_report(results, out or (runs if runs.is_dir() else runs.parent), figures)
 
 
-def write_report(runs: Sequence[RunFolder], out: Path, figures: bool) -> None:
-    """Writes the report and prints the path of every file."""
+def write_report(results: "Results", out: Path, figures: bool) -> None:
+    """Writes the report; prints what was left out, and the path of every file."""
     from ccloss.bench.report import files
 
-    for path in files.write(runs, out, draw=figures):
+    paths = files.write(results, out, draw=figures)
+    for problem in results.problems:
+        print(f"left out ({problem.state}): {problem.source}: {problem.reason}")
+    for path in paths:
         print(path)

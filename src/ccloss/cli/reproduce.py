@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ccloss.bench.paper import ROUNDS, TABLES, select
@@ -16,7 +17,7 @@ from ccloss.cli.parameters import Resources
 from ccloss.cli.report import write_report
 from ccloss.errors import InputError, did_you_mean
 from ccloss.training.config import Precision
-from ccloss.training.records import Record, find_runs
+from ccloss.training.records import Record
 
 
 @Parameter(name="*")
@@ -97,9 +98,11 @@ def reproduce(
         return 0
     failed = execute(runs, resources)
     if is_main_process():
+        from ccloss.bench.results import read_runs
+
         finished = [run.folder.read_record() for run in runs if run.folder.finished]
         _print_reproduction(finished, selected)
-        write_report(find_runs(out), out, figures=False)
+        write_report(read_runs(out), out, figures=False)
     return 1 if failed else 0
 
 
@@ -117,20 +120,21 @@ def _tables(names: str) -> list[PaperTable]:
 
 def _print_reproduction(records: Sequence[Record], tables: Sequence[PaperTable]) -> None:
     """Prints published and measured results, and the verdicts on the paper's claims."""
-    from ccloss.bench.report import claims, reproduction
+    from ccloss.bench.report import paper_tables, verdicts
 
     console = Console()
-    for grid in reproduction.grids(records):
+    for grid in paper_tables.grids(records):
         if grid.table not in tables:
             continue
-        headers, lines = reproduction.texts(grid)
+        headers, lines = paper_tables.texts(grid)
         table = Table(*(" ".join(filter(None, header)) for header in headers))
         for line in lines:
-            table.add_row(*(text.text + text.mark for text in line))
+            table.add_row(*(escape(text.text + text.mark) for text in line))
         console.print(table)
-        print(reproduction.caption(grid))
-    verdicts = Table("claim of the paper", "verdict")
-    for verdict in claims.judge(records):
+        print(paper_tables.caption(grid))
+    claims = Table("claim of the paper", "at the full protocol", "elsewhere")
+    for verdict in verdicts.judge(records):
         if verdict.claim.table in tables:
-            verdicts.add_row(verdict.claim.statement, verdict.verdict)
-    console.print(verdicts)
+            elsewhere = (f"{each.label} ({each.column})" for each in verdict.elsewhere)
+            claims.add_row(verdict.claim.statement, verdict.headline, escape("\n".join(elsewhere)))
+    console.print(claims)

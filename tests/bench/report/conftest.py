@@ -19,5 +19,5 @@ def record() -> MakeRecord:
 
 @pytest.fixture
 def run(tmp_path: Path) -> MakeRun:
-    """Writes a run below the test's own folder."""
+    """Writes a run to the folder of the test."""
     return lambda *args, **changes: write_run(tmp_path / "runs", *args, **changes)

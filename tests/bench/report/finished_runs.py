@@ -1,5 +1,6 @@
-"""Finished runs as training would leave them, with drawn numbers."""
+"""Finished runs like those of a training, with random numbers."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ccloss.bench.experiment import Experiment
+from ccloss.bench.paper import TABLES
 from ccloss.training.records import Record, RunFolder
 
 
@@ -36,7 +38,8 @@ def make_record(
     }
     seconds = changes.pop("seconds", 12.5)
     for name, value in changes.items():
-        (evaluation if name in evaluation else experiment)[name] = value
+        extra = name.startswith("attention_merged")
+        (evaluation if name in evaluation or extra else experiment)[name] = value
     return Record(
         method=method,
         experiment=experiment,
@@ -97,3 +100,22 @@ def metric_line(record: Record, epoch: int, noise: float) -> dict[str, Any]:
         "evaluation": {**numbers, "accuracy": 90 - 40 / epoch * noise},
         "seconds": 1.9,
     }
+
+
+def table_record(cell: str, seed: int, accuracy: float, **changes: Any) -> Record:
+    """A run of a cell of one of the paper's tables, such as ``table1/mnist/vgg16/cc``.
+
+    ``changes`` go to the evaluation where it has the name, and to the experiment otherwise.
+    """
+    name, data, backbone, row = cell.split("/")
+    table = TABLES[name]
+    cells = table.cells(data=data, backbone=backbone)
+    experiment = next(each for each in cells if each.row == row).experiment
+    config = experiment.resolve(channels=1)
+    record = make_record("cc", seed, accuracy, images=10_000, attention_merged_pairs=None)
+    record.experiment.update(config.to_dict())
+    record.experiment["seed"] = seed
+    for field, value in changes.items():
+        part = record.evaluation if field in record.evaluation else record.experiment
+        part[field] = value
+    return dataclasses.replace(record, method=config.method)

@@ -10,6 +10,7 @@ from report_names import HOSTILE
 from safetensors.numpy import load_file, save_file
 
 from ccloss.bench.report import page
+from ccloss.bench.results import read_folders
 
 pytestmark = pytest.mark.skipif(
     chromium.find() is None, reason="needs Chromium (apt-get install chromium)"
@@ -30,7 +31,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Brows
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two methods on three classes with a mistake each, and a second setting that is folded."""
+    """Two methods on three classes with an error each, and a second setting that is folded."""
     root = tmp_path_factory.mktemp("runs")
     few = {"images": 9, "classes": ["ant", "bee", "cow"]}
     runs = [write_run(root, method, seed, **few) for method in ("ce", "cc") for seed in (1, 2)]
@@ -39,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sample = load_file(run.test_sample)
         sample["predictions"][4] = 2
         save_file(sample, run.test_sample)
-    return page.write(runs, root / "page")
+    return page.write(read_folders(runs), root / "page")
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_everything_is_drawn_without_a_complaint_or_a_request(opened, made):
     kinds = set(opened.run(f"{DRAWN}.map((each) => each.dataset.kind)"))
     assert kinds == {
         *("accuracies", "curve-accuracy", "curve-term", "features", "channels", "distances"),
-        *("opened", "calibration", "classes"),
+        *("class_attention", "calibration", "classes"),
     }
     assert opened.run("document.querySelectorAll('.plot .scatterlayer .point').length") > 40
     assert opened.complaints == []
@@ -77,32 +78,32 @@ def test_out_of_view_nothing_is_drawn(browser, made):
 
 def test_arrow_keys_step_through_the_images(opened):
     opened.run(f"{PANEL}.querySelector('.stepper').focus()")
-    said = f"{PANEL}.querySelector('.said').innerText"
+    description = f"{PANEL}.querySelector('.description').innerText"
     opened.press("ArrowRight")
-    assert opened.run(said) == "class ant\npredicted ant\nimage 0"
+    assert opened.run(description) == "class ant\npredicted ant\nimage 0"
     first = opened.run(f"{PANEL}.querySelector('.thumbnail').style.backgroundImage")
     assert first.startswith('url("data:image/png;base64,')
     place = opened.run(f"{PANEL}.querySelector('.thumbnail').style.backgroundPosition")
     assert opened.run(f"{POINTS}[2].x.length") == 1
     opened.press("ArrowRight")
-    assert opened.run(said).endswith("image 1")
+    assert opened.run(description).endswith("image 1")
     assert opened.run(f"{PANEL}.querySelector('.thumbnail').style.backgroundPosition") != place
     opened.press("End")
-    assert opened.run(said) == "class cow\npredicted cow\nimage 8"
+    assert opened.run(description) == "class cow\npredicted cow\nimage 8"
     opened.press("ArrowLeft")
-    assert opened.run(said).endswith("image 7")
+    assert opened.run(description).endswith("image 7")
     opened.press("Home")
-    opened.press("m")
-    assert opened.run(said) == "class bee\npredicted cow (wrong)\nimage 4"
+    opened.press("e")
+    assert opened.run(description) == "class bee\npredicted cow (error)\nimage 4"
     assert opened.run(f"{POINTS}[2].x[0] === {POINTS}[0].x[4]")
     assert opened.complaints == []
 
 
 def test_the_buttons_do_the_same(opened):
-    opened.run(f"{PANEL}.querySelector('[data-step=mistake]').click()")
-    assert "(wrong)" in opened.run(f"{PANEL}.querySelector('.said').innerText")
+    opened.run(f"{PANEL}.querySelector('[data-step=error]').click()")
+    assert "(error)" in opened.run(f"{PANEL}.querySelector('.description').innerText")
     opened.run(f"{PANEL}.querySelector('[data-step=\"1\"]').click()")
-    assert "image 5" in opened.run(f"{PANEL}.querySelector('.said').innerText")
+    assert "image 5" in opened.run(f"{PANEL}.querySelector('.description').innerText")
 
 
 def test_the_pointer_shows_the_image_below_it(opened):
@@ -112,7 +113,7 @@ def test_the_pointer_shows_the_image_below_it(opened):
     )
     opened.move(x - 3, y)
     opened.move(x, y)
-    opened.wait(f"{PANEL}.querySelector('.said').innerText.includes('predicted')")
+    opened.wait(f"{PANEL}.querySelector('.description').innerText.includes('predicted')")
 
 
 def test_wrong_predictions_are_marked_by_shape(opened):
@@ -176,7 +177,7 @@ def test_charts_say_their_numbers(opened):
         "Reliability diagram of ce: calibration error"
     )
     assert "Total loss at the end: ce 0." in opened.run(label.format("curve-term"))
-    assert "Spearman’s rho" in opened.run(label.format("opened"))
+    assert "rank correlation" in opened.run(label.format("class_attention"))
 
 
 def test_colours_follow_the_scheme_at_once(opened):
@@ -208,10 +209,10 @@ def test_names_do_no_harm(browser, tmp_path):
     run = write_run(
         tmp_path, "cc", 1, images=21, classes=list(HOSTILE), data=f"folder:{HOSTILE[0]}"
     )
-    browser.open(page.write([run], tmp_path / "page"), height=9000)
+    browser.open(page.write(read_folders([run]), tmp_path / "page"), height=9000)
     browser.wait(f"{DRAWN}.length >= 9")
     browser.run(f"{PANEL}.querySelector('[data-step=\"1\"]').click()")
-    assert HOSTILE[0] in browser.run(f"{PANEL}.querySelector('.said').innerText")
+    assert HOSTILE[0] in browser.run(f"{PANEL}.querySelector('.description').innerText")
     ticks = browser.run(
         "[...document.querySelectorAll('[data-kind=classes] .xtick')].map((e) => e.textContent)"
     )
@@ -222,7 +223,7 @@ def test_names_do_no_harm(browser, tmp_path):
     assert browser.complaints == []
 
 
-def test_a_page_without_pictures_or_metrics_says_so(browser, tmp_path):
+def test_a_page_without_pictures_or_metrics_has_no_blank_panels(browser, tmp_path):
     run = write_run(tmp_path, "cc", 1, images=9, classes=["a", "b", "c"])
     record = run.read_record()
     for name in ("calibration_bins", "class_accuracy", "class_channels"):
@@ -230,11 +231,12 @@ def test_a_page_without_pictures_or_metrics_says_so(browser, tmp_path):
     run.write_record(record)
     run.metrics.unlink()
     run.test_sample.unlink()
-    browser.open(page.write([run], tmp_path / "page"), height=5000)
+    browser.open(page.write(read_folders([run]), tmp_path / "page"), height=5000)
     browser.wait(f"{DRAWN}.length >= 1")
     text = browser.run("document.body.innerText")
-    assert text.count("Not recorded in these runs.") == 3
-    assert "No method here has attention that was recorded." in text
+    for heading in ("Training", "Attention", "Calibration", "Accuracy by class"):
+        assert heading not in text
+    assert browser.run("[...document.querySelectorAll('.plot')].every((e) => e.innerText)")
     assert browser.complaints == []
 
 
@@ -244,7 +246,7 @@ def test_two_hundred_classes_and_many_methods(browser, tmp_path):
         write_run(tmp_path, f"cc weight={n}", 1, images=392, width=2, classes=classes)
         for n in range(3)
     ]
-    browser.open(page.write(runs, tmp_path / "page"), width=375, height=20000)
+    browser.open(page.write(read_folders(runs), tmp_path / "page"), width=375, height=20000)
     browser.wait(f"{DRAWN}.length >= 19")
     assert browser.run("document.documentElement.scrollWidth") == 375
     assert browser.run("document.querySelector('[data-chips=class] select').options.length") == 197

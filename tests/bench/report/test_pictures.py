@@ -57,7 +57,7 @@ def test_features_of_width_two_are_their_own_points():
 def test_principal_components_where_there_are_too_many_panels():
     sample = make_sample(images=30)
     panel = pictures.features(sample, pictures.Sheets(), tsne=False)
-    assert "principal components" in panel["way"]
+    assert "principal components" in panel["projection"]
     centred = sample.features - sample.features.mean(0)
     variance = np.linalg.eigvalsh(centred.T @ centred)[::-1][:2]
     points = np.stack([panel["x"], panel["y"]], 1)

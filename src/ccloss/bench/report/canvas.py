@@ -1,10 +1,11 @@
-"""How every figure looks and how it is saved; matplotlib without pyplot and its global state."""
+"""Style, colours, names and files of figures; matplotlib without pyplot's global state."""
 
 import contextlib
 import io
 import math
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,19 @@ Colour = tuple[float, float, float, float]
 NAMED_CLASSES = 20
 """More classes than this are not named one by one."""
 
-_LEAST_WIDTH = 5.0  # inches, so that a title has room above a single panel
+_FALLBACK_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "IPAGothic",
+    "PingFang SC",
+    "Microsoft YaHei",
+)
+"""Fonts for scripts that DejaVu Sans lacks; used where they are installed."""
+
+_LEAST_WIDTH = 5.0  # inches, so that a title fits above a single panel
 _LETTERS_PER_INCH = 13.5  # of the title's font
 
 _STYLE = {
@@ -36,7 +49,7 @@ _STYLE = {
 _METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINE_STYLES = ("-", "--", ":", "-.")
 
-# Tol's muted palette and a dark grey: ten colours that colour-blind readers can tell apart.
+# Tol's muted palette and a dark grey: ten colours that colour-blind readers can distinguish.
 _CLASS_COLOURS = (
     *("#332288", "#DDCC77", "#CC6677", "#88CCEE", "#117733"),
     *("#AA4499", "#999933", "#44AA99", "#882255", "#444444"),
@@ -53,7 +66,7 @@ _CLASS_COLOURS_ON_DARK = (
 
 
 def palette() -> dict[str, list[str]]:
-    """Colours of methods in their order, on a light and on a dark page."""
+    """Colours of methods by their order in a report, on a light and on a dark page."""
     return {"light": list(_METHOD_COLOURS), "dark": list(_METHOD_COLOURS_ON_DARK)}
 
 
@@ -72,16 +85,34 @@ def class_palette(classes: int) -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """The look of this library's figures, whatever the user's own settings."""
+    """The style of this library's figures, whatever the user's own settings."""
     from matplotlib import style as styles
 
-    with styles.context(["default", _STYLE]):
+    with styles.context(["default", {**_STYLE, "font.family": _fonts()}]):
         yield
 
 
-def method_line(place: int) -> dict[str, Any]:
-    """Colour and line style of the method at ``place``, the same in every figure."""
-    repeats, colour = divmod(place, len(_METHOD_COLOURS))
+@cache
+def _fonts() -> list[str]:
+    """DejaVu Sans, which comes with matplotlib, and the installed fallback fonts."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """Code points that the fonts of the figures can show."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    paths = [findfont(FontProperties(family=name)) for name in _fonts()]
+    return frozenset(code for path in paths for code in get_font(path).get_charmap())
+
+
+def method_line(position: int) -> dict[str, Any]:
+    """Colour and line style of a method by its position in `ccloss.bench.groups.method_order`."""
+    repeats, colour = divmod(position, len(_METHOD_COLOURS))
     return {
         "color": _METHOD_COLOURS[colour],
         "linestyle": _LINE_STYLES[repeats % len(_LINE_STYLES)],
@@ -89,7 +120,7 @@ def method_line(place: int) -> dict[str, Any]:
 
 
 def class_colours(classes: int) -> list[Colour]:
-    """A colour a class: distinct ones while that is possible, then a cycle of hues."""
+    """A colour for each class: distinct ones for few classes, then a cycle of hues."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgba
 
@@ -101,9 +132,18 @@ def class_colours(classes: int) -> list[Colour]:
 
 
 def label(name: str, width: int = 28) -> str:
-    """A name in ``width`` characters at most, both its ends kept, no dollar read as mathematics."""
+    """A name that the figures can show, in at most ``width`` characters.
+
+    Characters without a glyph are transliterated to ASCII, and marked by a leading ``~``. The
+    middle of a long name is left out, and a dollar sign does not start mathematics.
+    """
+    text = " ".join(name.split())
+    if any(ord(character) not in _characters() for character in text):
+        from anyascii import anyascii
+
+        text = f"~{anyascii(text)}"
     half = (width - 1) // 2
-    short = name if len(name) <= width else f"{name[:half]}…{name[-half:]}"
+    short = text if len(text) <= width else f"{text[:half]}…{text[-half:]}"
     return short.replace("$", r"\$")
 
 
@@ -122,7 +162,7 @@ def panels(count: int, columns: int, width: float, height: float) -> "tuple[Figu
 
 
 def title(figure: "Figure", *sentences: str) -> None:
-    """Sets the figure's title, each sentence on lines of its own, broken to the figure's width."""
+    """Sets the title; each sentence starts a line, wrapped to the width of the figure."""
     width = int(figure.get_figwidth() * _LETTERS_PER_INCH)
     figure.suptitle("\n".join(textwrap.fill(sentence, width) for sentence in sentences))
 
@@ -131,7 +171,7 @@ def save(figure: "Figure", folder: Path, name: str) -> Path:
     """Writes ``name.png`` (150 dpi) and ``name.svg``; returns the path of the first."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     write_atomically(png, _render(figure, "png", "Software"))
-    figure.set_layout_engine("none")  # the layout stands; finding it again takes half the time
+    figure.set_layout_engine("none")  # keep the layout; computing it again takes half the time
     write_atomically(svg, _render(figure, "svg", "Date"))
     return png
 
@@ -143,7 +183,7 @@ def remove(folder: Path, name: str) -> None:
 
 
 def _render(figure: "Figure", kind: str, omitted: str) -> bytes:
-    """The file's bytes without the one entry of its metadata that changes from day to day."""
+    """The bytes of the file, without the metadata that changes from day to day."""
     content = io.BytesIO()
     figure.savefig(content, format=kind, dpi=150, metadata={omitted: None})
     return content.getvalue()

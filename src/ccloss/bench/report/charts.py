@@ -1,18 +1,20 @@
-"""What the page's charts show of records and metrics: plain values, fit for JSON."""
+"""The data of the page's charts, as JSON types."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from ccloss.bench import statistics as stats
+from ccloss.bench.groups import class_attention as attention_by_class
+from ccloss.bench.groups import hardness_correlation
+from ccloss.bench.report.paper_tables import accuracy_interval
 from ccloss.training.records import Record
 
 Epochs = Sequence[Mapping[str, Any]]
 """The metrics of one run."""
 
 EPOCHS_SHOWN = 200
-"""More points than this on a curve are thinned out evenly."""
+"""Longer curves are thinned out evenly."""
 
 ACCURACIES = {"test": "Accuracy on the {split} split (%)", "train": "Accuracy in training (%)"}
 
@@ -23,11 +25,11 @@ TERMS = {
     "inter": "Sum of inter-class distances",
     "ratio": "Intra- over inter-class distance",
 }
-"""Headings of loss terms; any other term goes by its own name."""
+"""Headings of loss terms; other terms keep their name."""
 
 
 def rounded(value: float | None, digits: int = 4) -> float | None:
-    """A number to so many significant digits; ``None`` for one that is not finite."""
+    """A number rounded to significant digits; ``None`` if it is not finite."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{digits}g}")
@@ -61,12 +63,12 @@ def curves(methods: Sequence[Sequence[Epochs]], split: str) -> list[dict[str, An
     return found
 
 
-def accuracies(methods: Mapping[str, Sequence[Record]]) -> list[dict[str, Any]]:
-    """The accuracy of each method's rounds, their mean and its 95 % interval."""
+def accuracies(methods: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
+    """The accuracy of each method's rounds, their mean and its 95 % t interval."""
     lines = []
-    for rounds in methods.values():
+    for rounds in methods:
         values = [record.accuracy for record in rounds]
-        interval = stats.bootstrap_interval(values) if len(values) > 1 else None
+        interval = accuracy_interval(values)
         lines.append(
             {
                 "rounds": [rounded(value, 5) for value in values],
@@ -79,19 +81,17 @@ def accuracies(methods: Mapping[str, Sequence[Record]]) -> list[dict[str, Any]]:
 
 
 def calibration(rounds: Sequence[Record]) -> dict[str, Any] | None:
-    """The reliability diagram of a method, its bins summed over the rounds that recorded them."""
+    """The reliability diagram of a method: bins summed over rounds, and the mean error."""
     recorded = _recorded(rounds, "calibration_bins")
-    if not recorded:
+    errors = [record.evaluation.get("calibration_error") for record in rounds]
+    if not recorded or None in errors:
         return None
     bins = [_joined(column) for column in zip(*recorded, strict=True)]
-    images = sum(count for count, _, _ in bins)
-    gaps = [count * abs(right - sure) for count, sure, right in bins if count]
     return {
         "images": [count for count, _, _ in bins],
-        "confidence": [rounded(sure) for _, sure, _ in bins],
-        "accuracy": [rounded(right) for _, _, right in bins],
-        "error": rounded(sum(gaps) / images),
-        "rounds": len(recorded),
+        "confidence": [rounded(confidence) for _, confidence, _ in bins],
+        "accuracy": [rounded(accuracy) for _, _, accuracy in bins],
+        "error": rounded(fmean(error for error in errors if error is not None)),
     }
 
 
@@ -107,37 +107,37 @@ def class_accuracies(rounds: Sequence[Record]) -> dict[str, list[float | None]] 
     }
 
 
-def opened_channels(rounds: Sequence[Record]) -> dict[str, Any] | None:
-    """Channels that each class opens against its error, both means over the rounds.
+def class_attention(rounds: Sequence[Record]) -> dict[str, Any] | None:
+    """Attention and error of each class, both means over the rounds.
 
-    ``rho`` and ``p`` are of Spearman's correlation over the classes; ``None`` where one side is
-    constant or there are fewer than two classes.
+    ``rho`` is the mean over rounds of Spearman's correlation over the classes; ``None`` if no round
+    defines it. ``unit`` says how attention is measured.
     """
-    opened = _by_class(rounds, "class_channels")
-    right = _by_class(rounds, "class_accuracy")
-    if opened is None or right is None:
+    recorded = [record for record in rounds if attention_by_class(record)]
+    if not recorded or not _recorded(recorded, "class_accuracy"):
         return None
+    attention = _columns([attention_by_class(record) or [] for record in recorded])
+    accuracy = _columns(_recorded(recorded, "class_accuracy"))
     places = [
         place
-        for place, (channels, hits) in enumerate(zip(opened, right, strict=True))
-        if channels and hits
+        for place, (mass, right) in enumerate(zip(attention, accuracy, strict=True))
+        if mass and right
     ]
-    channels = [fmean(opened[place]) for place in places]
-    errors = [100 - fmean(right[place]) for place in places]
-    rho, p_value = stats.rank_correlation(channels, errors) if len(places) > 1 else (None, None)
+    correlations = [rho for rho in map(hardness_correlation, recorded) if rho is not None]
+    continuous = recorded[0].evaluation.get("class_attention_mass") is not None
     return {
         "classes": places,
-        "channels": [rounded(each) for each in channels],
-        "errors": [rounded(each) for each in errors],
-        "rho": rounded(rho, 3),
-        "p": rounded(p_value, 3),
+        "attention": [rounded(fmean(attention[place])) for place in places],
+        "errors": [rounded(100 - fmean(accuracy[place])) for place in places],
+        "rho": rounded(fmean(correlations), 3) if correlations else None,
+        "unit": "mean attention mass" if continuous else "channels with attention above 0.5",
     }
 
 
 def by_epoch(
     rounds: Sequence[Epochs], value: Callable[[Mapping[str, Any]], Any]
 ) -> dict[int, list[float]]:
-    """A value of every epoch in order, over the rounds that have it as a finite number."""
+    """The finite values of every epoch, in order, over the rounds."""
     found: dict[int, list[float]] = {}
     for metrics in rounds:
         for line in metrics:
@@ -161,7 +161,7 @@ def _curve(rounds: Sequence[Epochs], value: Callable[[Mapping[str, Any]], Any]) 
 
 
 def _thinned(epochs: list[int]) -> list[int]:
-    """Not more than are shown, the first and the last among them."""
+    """At most the epochs that are shown, the first and the last among them."""
     last = len(epochs) - 1
     if last < EPOCHS_SHOWN:
         return epochs
@@ -169,7 +169,7 @@ def _thinned(epochs: list[int]) -> list[int]:
 
 
 def _spans_decades(lines: Sequence[Any]) -> bool:
-    """Whether the last epochs would all lie on a linear axis."""
+    """Whether a logarithmic axis is needed to tell the last epochs apart."""
     values = [value for line in lines if line for value in (*line["low"], *line["high"])]
     return bool(min(values) > 0 and max(values) / min(values) > 10)
 
@@ -187,10 +187,10 @@ def _joined(parts: Sequence[Sequence[Any]]) -> tuple[int, Any, Any]:
     images = sum(part[0] for part in parts)
     if not images:
         return 0, None, None
-    sure, right = (
+    confidence, accuracy = (
         sum(part[0] * part[place] for part in parts if part[0]) / images for place in (1, 2)
     )
-    return images, sure, right
+    return images, confidence, accuracy
 
 
 def _recorded(rounds: Sequence[Record], metric: str) -> list[list[Any]]:
@@ -199,10 +199,13 @@ def _recorded(rounds: Sequence[Record], metric: str) -> list[list[Any]]:
 
 
 def _by_class(rounds: Sequence[Record], metric: str) -> list[list[float]] | None:
-    """A metric's values of each class over the rounds; ``None`` if no round has recorded it."""
+    """The values of each class over the rounds; ``None`` if no round has recorded the metric."""
     recorded = _recorded(rounds, metric)
-    if not recorded:
-        return None
+    return _columns(recorded) if recorded else None
+
+
+def _columns(rounds: Sequence[Sequence[Any]]) -> list[list[float]]:
+    """(rounds, classes) -> the defined values of each class."""
     return [
-        [value for value in column if value is not None] for column in zip(*recorded, strict=True)
+        [value for value in column if value is not None] for column in zip(*rounds, strict=True)
     ]

@@ -1,5 +1,6 @@
-"""The figures of a comparison, drawn from finished runs."""
+"""The figures of a comparison of methods, as PNG and SVG."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ from ccloss.bench.report.geometry import (
     plane,
     relative_distances,
 )
-from ccloss.bench.report.protocol import rounds_by_method
-from ccloss.bench.report.tables import ratio_text
-from ccloss.training.records import Record, RunFolder, TestSample
+from ccloss.bench.report.text import ratio_text
+from ccloss.bench.results import Run
+from ccloss.errors import InputError
+from ccloss.training.records import Record, TestSample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,18 +39,24 @@ class _Method:
     """A method as the figures need it; pictures show its round with the lowest seed."""
 
     name: str
-    line: dict[str, Any]  # its colour and line style
+    line: dict[str, Any]  # colour and line style
     record: Record
-    sample: TestSample
+    sample: TestSample | None
     rounds: Sequence[Epochs]
 
     @property
     def classes(self) -> list[str]:
         return self.record.classes
 
+    @property
+    def shown(self) -> TestSample:
+        """The stored test images; only of methods that have them."""
+        assert self.sample is not None
+        return self.sample
+
 
 class _Curve(NamedTuple):
-    """A quantity by epoch over rounds, each field of one length."""
+    """A quantity by epoch over rounds; the fields have equal length."""
 
     epochs: list[int]
     mean: list[float]
@@ -56,23 +64,27 @@ class _Curve(NamedTuple):
     high: list[float]
 
 
-def draw_all(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
-    """Draws what the runs have to show and returns the PNG files; an SVG lies beside each.
+def draw_all(
+    methods: Mapping[str, Sequence[Run]], folder: Path, order: Sequence[str] = ()
+) -> list[Path]:
+    """Draws the figures of a comparison and returns the PNG files; each has an SVG beside it.
 
     ``features``, ``attention_distances`` and ``attention_channels`` show test images of each
-    method's round with the lowest seed, ``curves`` all rounds. A figure with nothing to show, such
-    as attention where no method has any, is left out, and an older one of its name deleted.
+    method's round with the lowest seed, ``curves`` all rounds. A figure without content is not
+    drawn, and an older file of its name is deleted.
 
-    Raises:
-        InputError: a run is unfinished, its files are damaged, or the runs cannot be compared, as
-            in `ccloss.bench.report.tables.comparison`.
+    Args:
+        methods: method -> its runs by seed.
+        folder: where the figures go.
+        order: all methods of the report, which decides their colours; default: these methods.
     """
-    methods = _load(runs)
+    order = order or list(methods)
+    loaded = [_load(name, runs, order.index(name)) for name, runs in methods.items()]
     make_folder(folder)
     paths = []
     with canvas.style():
         for name, draw in _FIGURES.items():
-            figure = draw(methods)
+            figure = draw(loaded)
             if figure is None:
                 canvas.remove(folder, name)
             else:
@@ -80,43 +92,43 @@ def draw_all(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
     return paths
 
 
-def _load(runs: Sequence[RunFolder]) -> list[_Method]:
-    records = [run.read_record() for run in runs]
-    folders = {(rec.method, rec.seed): run for rec, run in zip(records, runs, strict=True)}
-    methods = []
-    for place, (name, rounds) in enumerate(rounds_by_method(records).items()):
-        first = folders[name, rounds[0].seed]
-        sample = samples.read(first, rounds[0])
-        metrics = [folders[name, record.seed].read_metrics() for record in rounds]
-        methods.append(_Method(name, canvas.method_line(place), rounds[0], sample, metrics))
-    return methods
+def _load(name: str, runs: Sequence[Run], position: int) -> _Method:
+    first = runs[0]
+    sample = None
+    if first.folder is not None and first.folder.test_sample.exists():
+        with contextlib.suppress(InputError):  # a damaged sample is named on the page
+            sample = samples.read(first.folder, first.record)
+    line = canvas.method_line(position)
+    return _Method(name, line, first.record, sample, [run.metrics for run in runs])
 
 
-def _features(methods: Sequence[_Method]) -> "Figure":
+def _features(methods: Sequence[_Method]) -> "Figure | None":
+    methods = [method for method in methods if method.sample is not None]
+    if not methods:
+        return None
     figure, axes = canvas.panels(len(methods), columns=3, width=3.4, height=3.5)
-    ways = []
+    projections = []
     for ax, method in zip(axes, methods, strict=True):
-        points, way = plane(method.sample.features)
-        ways.append(way)
+        points, projection = plane(method.shown.features)
+        projections.append(projection)
         _scatter(ax, points, method)
-        if way != RAW:
-            ax.set(xticks=[], yticks=[])  # the axes of a placement have no unit
-        ratio = ratio_text(method.record.evaluation["feature_ratio"])
+        if projection != RAW:
+            ax.set(xticks=[], yticks=[])  # the axes of a projection have no unit
+        ratio = ratio_text(method.record.evaluation.get("feature_ratio"))
         _title(ax, method, f"accuracy {method.record.accuracy:.2f} %, feature ratio {ratio}")
     _class_legend(figure, methods[0].classes)
-    placed = " or ".join(dict.fromkeys(ways))
     canvas.title(
         figure,
-        f"Features of {_images(methods)}, {placed}",
+        f"Features of {_images(methods)}, {' or '.join(dict.fromkeys(projections))}",
         f"feature ratio: {_RATIO}",
     )
     return figure
 
 
 def _scatter(ax: "Axes", points: NDArray[np.floating], method: _Method) -> None:
-    labels = method.sample.labels
+    labels = method.shown.labels
     colours = np.array(canvas.class_colours(len(method.classes)))[labels]
-    order = np.random.default_rng(0).permutation(len(labels))  # so that no class covers another
+    order = np.random.default_rng(0).permutation(len(labels))  # no class covers another
     x, y = points[order].T
     ax.scatter(x, y, c=colours[order], s=10, linewidths=0, alpha=0.8)
     ax.set_aspect("equal", adjustable="datalim")
@@ -124,14 +136,14 @@ def _scatter(ax: "Axes", points: NDArray[np.floating], method: _Method) -> None:
 
 
 def _name_clusters(ax: "Axes", points: NDArray[np.floating], method: _Method) -> None:
-    """Writes short class names amid their points: quicker to read than a legend."""
+    """Writes short class names at their points, which are quicker to read than a legend."""
     from matplotlib.patheffects import withStroke
 
     names = method.classes
     if len(names) > canvas.NAMED_CLASSES or max(map(len, names)) > 4:
         return
-    for label in np.unique(method.sample.labels):
-        x, y = np.median(points[method.sample.labels == label], axis=0)
+    for label in np.unique(method.shown.labels):
+        x, y = np.median(points[method.shown.labels == label], axis=0)
         halo = [withStroke(linewidth=2.5, foreground="white")]
         text = canvas.label(names[label])
         ax.text(x, y, text, ha="center", va="center", weight="bold", path_effects=halo)
@@ -142,7 +154,7 @@ def _class_legend(figure: "Figure", classes: Sequence[str]) -> None:
 
     colours = canvas.class_colours(len(classes))
     if len(classes) > canvas.NAMED_CLASSES:
-        figure.supxlabel(f"{len(classes)} classes; the hue runs once around them in label order")
+        figure.supxlabel(f"{len(classes)} classes; the hue cycles once in label order")
         return
     dots = [Line2D([], [], linestyle="", marker="o", color=colour) for colour in colours]
     names = [canvas.label(name) for name in classes]
@@ -150,7 +162,7 @@ def _class_legend(figure: "Figure", classes: Sequence[str]) -> None:
 
 
 def _attention_distances(methods: Sequence[_Method]) -> "Figure | None":
-    shown = [method for method in methods if method.sample.attention is not None]
+    shown = [method for method in methods if _has_attention(method)]
     if not shown:
         return None
     figure, axes = canvas.panels(len(shown), columns=3, width=3.6, height=3.6)
@@ -171,9 +183,17 @@ def _attention_distances(methods: Sequence[_Method]) -> "Figure | None":
     return figure
 
 
+def _has_attention(method: _Method) -> bool:
+    return method.sample is not None and method.sample.attention is not None
+
+
+def _attention(method: _Method) -> NDArray[np.floating]:
+    assert method.shown.attention is not None
+    return method.shown.attention
+
+
 def _draw_distances(ax: "Axes", method: _Method) -> Any:
-    attention, labels = method.sample.attention, method.sample.labels
-    assert attention is not None
+    attention, labels = _attention(method), method.shown.labels
     chosen = balanced(labels, _MATRIX_IMAGES)
     distances = relative_distances(attention[chosen], labels[chosen])
     if distances is None:
@@ -188,7 +208,7 @@ def _draw_distances(ax: "Axes", method: _Method) -> Any:
 def _mark_classes(ax: "Axes", labels: NDArray[np.integer], classes: Sequence[str]) -> None:
     """Lines between the classes of ordered images, and their names where there are few."""
     present, starts, counts = np.unique(labels, return_index=True, return_counts=True)
-    if len(present) > canvas.NAMED_CLASSES:  # so many lines would veil what they divide
+    if len(present) > canvas.NAMED_CLASSES:  # so many lines would hide the matrix
         ax.set(xticks=[], yticks=[], xlabel=f"{len(present)} classes in label order")
         return
     for start in starts[1:]:
@@ -202,9 +222,9 @@ def _mark_classes(ax: "Axes", labels: NDArray[np.integer], classes: Sequence[str
 
 def _attention_channels(methods: Sequence[_Method]) -> "Figure | None":
     shown = {
-        method.name: class_means(method.sample.attention, method.sample.labels, len(method.classes))
+        method.name: class_means(_attention(method), method.shown.labels, len(method.classes))
         for method in methods
-        if method.sample.attention is not None
+        if _has_attention(method)
     }
     if not shown:
         return None
@@ -227,7 +247,7 @@ def _attention_channels(methods: Sequence[_Method]) -> "Figure | None":
 def _draw_channels(
     ax: "Axes", method: _Method, means: NDArray[np.floating], limits: tuple[float, float]
 ) -> Any:
-    ax.set_facecolor("lightgrey")  # seen where a class has no image
+    ax.set_facecolor("lightgrey")  # visible where a class has no image
     low, high = limits
     image = ax.imshow(
         means[:, channel_order(means)],
@@ -260,7 +280,7 @@ def _curves(methods: Sequence[_Method]) -> "Figure | None":
     for ax, (name, lines) in zip(axes, drawn.items(), strict=True):
         for method in methods:
             _draw_curve(ax, lines[method.name], method.line)
-        _finish_curves(ax, name.format(split=methods[0].record.evaluation["split"]))
+        _finish_curves(ax, name.format(split=methods[0].record.evaluation.get("split", "test")))
     _method_legend(figure, methods)
     several = any(len(method.rounds) > 1 for method in methods)
     canvas.title(figure, f"Training{': mean of the rounds, band from lowest to highest' * several}")
@@ -275,7 +295,7 @@ def _curve(rounds: Sequence[Epochs], value: Callable[[Mapping[str, Any]], Any]) 
 
 
 def _draw_curve(ax: "Axes", curve: _Curve, line: Mapping[str, Any]) -> None:
-    marker = "o" if len(curve.epochs) <= 20 else ""  # a single epoch is a point, not a line
+    marker = "o" if len(curve.epochs) <= 20 else ""  # a single epoch is a point
     ax.plot(curve.epochs, curve.mean, marker=marker, markersize=3, linewidth=1.4, **line)
     ax.fill_between(
         curve.epochs, curve.low, curve.high, color=line["color"], alpha=0.2, linewidth=0
@@ -289,7 +309,7 @@ def _finish_curves(ax: "Axes", name: str) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(color="0.9", linewidth=0.6)
     low, high = ax.dataLim.intervaly
-    if low > 0 and high / low > 10:  # else the last epochs would all lie on the axis
+    if low > 0 and high / low > 10:  # a linear axis would hide the last epochs
         ax.set_yscale("log", subs=[])
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
@@ -312,10 +332,10 @@ def _title(ax: "Axes", method: _Method, detail: str = "") -> None:
 
 
 def _images(methods: Sequence[_Method], limit: int | None = None) -> str:
-    """How many test images the panels show, and of which round."""
+    """Number of test images that the panels show, and their round."""
     counts = set()
     for method in methods:
-        labels = method.sample.labels
+        labels = method.shown.labels
         counts.add(len(labels) if limit is None else len(balanced(labels, limit)))
     seeds = sorted({method.record.seed for method in methods})
     images = " or ".join(str(count) for count in sorted(counts))
@@ -323,10 +343,10 @@ def _images(methods: Sequence[_Method], limit: int | None = None) -> str:
 
 
 def _left_out(methods: Sequence[_Method], shown: Sequence[_Method]) -> list[str]:
-    """A sentence that names the methods not shown, if any."""
+    """A sentence that names the methods without attention, if any."""
     absent = {method.name for method in methods} - {method.name for method in shown}
     names = [canvas.label(method.name) for method in methods if method.name in absent]
-    return [f"left out, without attention: {', '.join(names)}"] if names else []
+    return [f"not shown, no attention stored: {', '.join(names)}"] if names else []
 
 
 def _tick_size(names: Sequence[str]) -> float:
@@ -338,14 +358,14 @@ def _rotation(names: Sequence[str]) -> float:
 
 
 def _term(name: str) -> Callable[[Mapping[str, Any]], Any]:
-    return lambda line: line["terms"].get(name)
+    return lambda line: (line.get("terms") or {}).get(name)
 
 
 def _accuracy(line: Mapping[str, Any]) -> Any:
-    return line["evaluation"] and line["evaluation"]["accuracy"]
+    return (line.get("evaluation") or {}).get("accuracy")
 
 
-_RATIO = "mean intra- / inter-class squared distance of all images, lower is tighter"
+_RATIO = "mean intra- / inter-class squared distance of all images, lower is more compact"
 
 _SERIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "total loss": _term("total"),

@@ -1,42 +1,43 @@
-"""A whole report on disk: the page, the tables and, where wanted, figures."""
+"""A whole report on disk: the page, the tables, and optionally figures."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from ccloss.bench.report import claims, figures, page, reproduction, runs, tables
-from ccloss.bench.report.protocol import settings
-from ccloss.training.records import RunFolder, folder_name
+from ccloss.bench.groups import method_order, settings
+from ccloss.bench.report import figures, method_table, page, paper_tables, verdicts
+from ccloss.bench.results import Results
+from ccloss.training.records import folder_name
 
 
-def write(folders: Sequence[RunFolder], out: Path, *, draw: bool) -> list[Path]:
-    """Writes what runs have to show, and returns what was written, the page last.
+def write(results: Results, out: Path, *, draw: bool) -> list[Path]:
+    """Writes a report and returns the paths of its files, the page last.
 
-    ``tables/`` has the comparison of methods of each setting, the paper's tables beside what was
-    measured, and the verdicts; ``figures/`` the pictures for print; ``index.html`` shows it all.
-    Where there are several settings, each has a folder of its own.
+    ``tables/`` holds the comparison of methods of each setting, the paper's tables with published
+    and measured numbers, and the verdicts; ``figures/`` the figures; ``index.html`` shows all of
+    it. If there are several settings, each has a folder of its own.
 
     Args:
-        folders: any runs, finished or not.
-        out: where the report goes.
-        draw: draw figures as well.
+        results: any runs.
+        out: folder of the report.
+        draw: also draw figures of the runs that have stored their test images.
 
     Raises:
-        InputError: there is no run, a file stands where a folder should be, or figures are wanted
-            and no run has kept its test images.
+        InputError: there is no run, or there is a file where a folder should be.
     """
-    found = runs.read(folders)
-    parted = settings(found.records)
+    found = settings(results.records)
+    methods = method_order(results.records)
+    runs = {id(run.record): run for run in results.runs}
     written = []
-    for setting in parted:
-        name = folder_name(setting.title).strip("-") if len(parted) > 1 else ""
-        rows, caption = tables.comparison(setting.records), tables.describe(setting.records)
-        written += tables.write(rows, out / "tables" / name, caption)
+    for setting in found:
+        name = folder_name(setting.title).strip("-") if len(found) > 1 else ""
+        written += method_table.write(setting, out / "tables" / name)
         if draw:
-            chosen = {id(record) for record in setting.records}
-            own = [run.folder for run in found.finished if id(run.record) in chosen]
-            written += figures.draw_all(own, out / "figures" / name)
-    if found.records:
-        grids = [grid for grid in reproduction.grids(found.records) if grid.compares]
-        written += reproduction.write(grids, out)
-        written += claims.write(claims.judge(found.records), out)
-    return [*written, page.write(folders, out)]
+            own = {
+                method: [runs[id(record)] for record in rounds.values()]
+                for method, rounds in setting.methods.items()
+            }
+            written += figures.draw_all(own, out / "figures" / name, methods)
+    if results.runs:
+        grids = [grid for grid in paper_tables.grids(results.records) if grid.is_informative]
+        written += paper_tables.write(grids, out)
+        written += verdicts.write(verdicts.judge(results.records), out)
+    return [*written, page.write(results, out)]

@@ -1,4 +1,4 @@
-"""Where a report goes."""
+"""Writing the files of a report."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,10 @@ from ccloss.training.files import write_atomically
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder and those above it, unless they exist.
+    """Creates a folder and its parents, unless they exist.
 
     Raises:
-        InputError: a file stands in its place.
+        InputError: there is a file in its place.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -20,10 +20,10 @@ def make_folder(path: Path) -> None:
 
 
 def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Writes files of a report by name, and returns their paths.
+    """Writes the files of a report and returns their paths.
 
     Raises:
-        InputError: a file stands where the folder should be.
+        InputError: there is a file where the folder should be.
         OSError: a file could not be written.
     """
     make_folder(folder)

@@ -1,4 +1,4 @@
-"""What the figures show of a test sample: arrays in, arrays out."""
+"""Projections, distances and means of the vectors of test images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,16 +6,16 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
-RAW = "in their own two dimensions"
+RAW = "both dimensions"
 
 _FEWEST_FOR_TSNE = 10
-"""Below this t-SNE has no neighbourhoods to keep."""
+"""With fewer points t-SNE has no neighbourhoods to preserve."""
 
 
 def plane(features: Floats, *, tsne: bool = True) -> tuple[Floats, str]:
-    """Places (n, D) features in the plane: (n, 2) points and how they were found.
+    """Projects (n, D) features to the plane: (n, 2) points, and the name of the projection.
 
-    Two features are shown as they are; more of them by t-SNE with a fixed seed, or by principal
+    Two features are shown unchanged, more features by t-SNE with a fixed seed, or by principal
     components where t-SNE is undefined: few points, or points that all coincide.
 
     Args:
@@ -28,14 +28,14 @@ def plane(features: Floats, *, tsne: bool = True) -> tuple[Floats, str]:
     centred = features - features.mean(axis=0, dtype=np.float64)
     spread = np.abs(centred).max()
     if not tsne or width < 2 or count < _FEWEST_FOR_TSNE or spread == 0:
-        return _principal_components(centred), "placed by principal components"
-    return _tsne(centred / spread), "placed by t-SNE (near means similar, far means little)"
+        return _principal_components(centred), "principal components"
+    return _tsne(centred / spread), "t-SNE (only small distances are meaningful)"
 
 
 def balanced(labels: Integers, limit: int) -> Integers:
-    """Places of about ``limit`` images at most, ordered by class, as many of each as there are.
+    """Indices of at most about ``limit`` images, ordered by class, equally many of each.
 
-    Every class that is present keeps one image, even where that makes more than ``limit``.
+    Every class that is present keeps one image, even if that exceeds ``limit``.
     """
     present = np.unique(labels)
     quota = max(1, limit // len(present))
@@ -45,7 +45,7 @@ def balanced(labels: Integers, limit: int) -> Integers:
 def relative_distances(vectors: Floats, labels: Integers) -> Floats | None:
     """Squared Euclidean distances (n, n) of (n, D) vectors over their mean between classes.
 
-    ``None`` where that mean is zero or there is but one class.
+    ``None`` if that mean is zero or there is one class only.
     """
     from scipy.spatial.distance import pdist, squareform
 
@@ -66,7 +66,7 @@ def class_means(vectors: Floats, labels: Integers, classes: int) -> Floats:
 
 
 def channel_order(means: Floats) -> Integers:
-    """Channels by the class in which they are highest, and there from high to low.
+    """Order of the channels: by the class in which they are highest, then from high to low.
 
     Args:
         means: (K, D), rows of NaN for classes without images, at least one row without.
@@ -92,6 +92,6 @@ def _tsne(features: Floats) -> Floats:
         random_state=0,
         n_jobs=1,
     )
-    with threadpool_limits(1):  # sums in one order, so that the picture is the same each time
+    with threadpool_limits(1):  # one order of summation makes the picture reproducible
         points: Floats = method.fit_transform(features)
     return points

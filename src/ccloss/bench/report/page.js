@@ -4,27 +4,28 @@
   const DARK = matchMedia("(prefers-color-scheme: dark)");
   const CONFIG = { displayModeBar: false, responsive: true };
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "star", "pentagon", "hexagon"];
-  const SIGNS = ["●", "■", "◆", "▲", "★", "⬟", "⬢"]; // the same, in a text
+  const SIGNS = ["●", "■", "◆", "▲", "★", "⬟", "⬢"]; // the same as text
   const DASHES = ["solid", "dash", "dot", "dashdot"];
   const FAINT = 0.08;
   const MANY = 20; // classes; more are chosen from a list
   const drawn = new Set();
-  const steps = []; // where the panels of features stand: place, method, at
+  const selections = []; // the selected image of each panel of features: place, method, at
   const chosen = DATA.settings.map((setting) => ({ class: null, method: null, accuracy: null, term: null }));
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // ---- words and colours --------------------------------------------------------------------
+  // ---- texts and colours --------------------------------------------------------------------
 
-  // Plotly reads some tags in its texts.
+  // Plotly interprets some tags in texts.
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const short = (text, width = 24) => (text.length <= width ? text : `${text.slice(0, width / 2 - 1)}…${text.slice(1 - width / 2)}`);
   const tick = (text, width) => plain(short(String(text), width));
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const shade = () => (DARK.matches ? "dark" : "light");
-  const methodColour = (place) => { const own = DATA.palette[shade()]; return own[place % own.length]; };
-  // One on, each time the colours begin anew, so that no two of 49 methods have both in common.
+  // Colours follow the order of methods in the whole report, not in the setting.
+  const methodColour = (setting, method) => { const own = DATA.palette[shade()]; return own[DATA.settings[setting].colours[method] % own.length]; };
+  // Shifted by one whenever the colours repeat, so that 49 methods differ in colour or symbol.
   const sign = (own, place) => own[(place + Math.floor(place / own.length)) % own.length];
-  const methodDash = (place) => DASHES[Math.floor(place / DATA.palette.light.length) % DASHES.length];
+  const methodDash = (setting, method) => DASHES[Math.floor(DATA.settings[setting].colours[method] / DATA.palette.light.length) % DASHES.length];
   const faded = (hex, alpha) => `rgba(${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(",")},${alpha})`;
   const number = (value, digits = 2) => (value === null ? "–" : value.toFixed(digits));
 
@@ -42,7 +43,7 @@
   });
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  // The rows of a heat map; what has no value stays empty.
+  // The rows of a heat map; missing values stay empty.
   const matrix = (map) => {
     const flat = bytes(map.data), width = flat.length / map.rows, step = (map.high - map.low) / 254;
     return Array.from({ length: map.rows }, (_, row) =>
@@ -50,7 +51,7 @@
   };
   const bar = (text) => ({ title: { text, side: "right", font: { size: 11, color: css("--muted") } }, thickness: 10, outlinewidth: 0, tickfont: { color: css("--muted"), size: 10 } });
 
-  // ---- charts: each gives traces, a layout and what it says in words, or why there is none ---
+  // ---- charts: each returns traces, layout and a description, or a text if it is empty -------
 
   const CHARTS = {
     grid(place, column) {
@@ -74,12 +75,12 @@
       const { accuracies, methods } = DATA.settings[place];
       const dots = accuracies.map((each, method) => ({
         x: each.rounds, y: each.rounds.map((_, round) => method + 0.16 + 0.1 * (round % 2)), mode: "markers",
-        marker: { size: 6, color: faded(methodColour(method), 0.55) },
+        marker: { size: 6, color: faded(methodColour(place, method), 0.55) },
         text: each.seeds.map((seed) => `${plain(methods[method])}, seed ${seed}`), hovertemplate: "%{text}: %{x:.2f} %<extra></extra>",
       }));
       const means = accuracies.map((each, method) => ({
-        x: [each.mean], y: [method - 0.12], mode: "markers", marker: { size: 10, color: methodColour(method), symbol: sign(SYMBOLS, method) },
-        error_x: each.interval && { type: "data", symmetric: false, array: [each.interval[1] - each.mean], arrayminus: [each.mean - each.interval[0]], color: methodColour(method), thickness: 2, width: 5 },
+        x: [each.mean], y: [method - 0.12], mode: "markers", marker: { size: 10, color: methodColour(place, method), symbol: sign(SYMBOLS, DATA.settings[place].colours[method]) },
+        error_x: each.interval && { type: "data", symmetric: false, array: [each.interval[1] - each.mean], arrayminus: [each.mean - each.interval[0]], color: methodColour(place, method), thickness: 2, width: 5 },
         text: [plain(methods[method])], hovertemplate: "%{text}: mean %{x:.2f} %<extra></extra>",
       }));
       return [[...dots, ...means], layout({
@@ -92,15 +93,15 @@
     "curve-term": (place) => curve(place, "term"),
 
     features(place, method) {
-      const { features, classes, colours } = DATA.settings[place];
+      const { features, classes, class_colours } = DATA.settings[place];
       const panel = features[method];
       if (!panel) return "Not shown: this run kept no test images.";
-      const only = chosen[place].class, own = colours[shade()];
+      const only = chosen[place].class, own = class_colours[shade()];
       const wrong = panel.label.map((label, at) => label !== panel.prediction[at]);
       const hidden = panel.raw ? {} : { showticklabels: false, showgrid: false, automargin: false };
       const present = [...new Set(panel.label)];
       const named = classes.length <= MANY && present.every((label) => classes[label].length <= 4);
-      const now = [standing(place, method)].flatMap((own) => (own ? [own.at] : []));
+      const now = [selected(place, method)].flatMap((own) => (own ? [own.at] : []));
       const middle = (label, of) => median(of.filter((_, at) => panel.label[at] === label));
       return [[
         { x: panel.x, y: panel.y, mode: "markers", hoverinfo: "text",
@@ -160,18 +161,18 @@
       })];
     },
 
-    opened(place, method) {
-      const { opened, channels, classes } = DATA.settings[place];
-      const found = opened[method];
-      if (!found) return channels[method] ? "Not recorded in these runs." : null;
+    class_attention(place, method) {
+      const { class_attention: all, classes } = DATA.settings[place];
+      const found = all[method];
+      if (!found) return "Not recorded in these runs.";
       const few = found.classes.length <= MANY;
-      const rho = found.rho === null ? "Spearman’s rho is not defined" : `Spearman’s rho ${number(found.rho)}, p ${found.p}`;
+      const rho = found.rho === null ? "rank correlation not defined" : `mean rank correlation ${number(found.rho)}`;
       return [[{
-        x: found.channels, y: found.errors, mode: few ? "markers+text" : "markers", cliponaxis: false,
+        x: found.attention, y: found.errors, mode: few ? "markers+text" : "markers", cliponaxis: false,
         text: found.classes.map((label) => tick(classes[label], 14)), textposition: "top center", textfont: { size: 11, color: css("--muted") },
-        marker: { size: 8, color: methodColour(method), opacity: 0.8 }, hovertemplate: "class %{text}: %{x} open channels, error %{y:.2f} %<extra></extra>",
+        marker: { size: 8, color: methodColour(place, method), opacity: 0.8 }, hovertemplate: "class %{text}: %{x}, error %{y:.2f} %<extra></extra>",
       }], layout({
-        height: 320, margin: { l: 48, r: 12, t: 34, b: 40 }, xaxis: axis({ title: "open channels (attention above 0.5)" }), yaxis: axis({ title: "error (%)", range: [-0.06, 1.15].map((part) => part * (Math.max(...found.errors) || 1)) }),
+        height: 320, margin: { l: 48, r: 12, t: 34, b: 40 }, xaxis: axis({ title: found.unit }), yaxis: axis({ title: "error (%)", range: [-0.06, 1.15].map((part) => part * (Math.max(...found.errors) || 1)) }),
         annotations: [{ text: rho, showarrow: false, xref: "paper", yref: "paper", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { size: 12, color: css("--muted") } }],
       }), rho];
     },
@@ -185,7 +186,7 @@
       const middle = (bin) => ((bin + 0.5) * 100) / bins;
       return [[
         { type: "bar", x: filled.map(middle), y: filled.map((bin) => found.accuracy[bin]), width: 100 / bins - 1,
-          marker: { color: filled.map((bin) => faded(methodColour(method), 0.3 + 0.7 * Math.sqrt(found.images[bin] / most))) },
+          marker: { color: filled.map((bin) => faded(methodColour(place, method), 0.3 + 0.7 * Math.sqrt(found.images[bin] / most))) },
           customdata: filled.map((bin) => [found.images[bin].toLocaleString("en"), number(found.confidence[bin], 1)]),
           hovertemplate: "%{customdata[0]} images: confidence %{customdata[1]} %, accuracy %{y:.1f} %<extra></extra>" },
         { x: [0, 100], y: [0, 100], mode: "lines", hoverinfo: "skip", line: { dash: "dash", width: 1.5, color: css("--muted") } },
@@ -199,15 +200,15 @@
       const { by_class: methods, methods: names, classes } = DATA.settings[place];
       if (!methods.some(Boolean)) return "Not recorded in these runs.";
       const few = classes.length <= 30, many = names.length;
-      // Few classes stand in label order, many from the hardest on by the first method that has them.
+      // Few classes are in label order, many start with the hardest of the first method.
       const order = classes.map((_, label) => label);
       const first = methods.find(Boolean).mean;
       if (!few) order.sort((left, right) => (first[left] ?? 101) - (first[right] ?? 101));
       const spread = few ? 0.5 / many : 0;
       return [methods.flatMap((found, method) => (found ? [{
         x: order.map((_, at) => at + spread * (method - (many - 1) / 2)), y: order.map((label) => found.mean[label]), mode: "markers", name: tick(names[method]),
-        marker: { size: few ? 8 : 5, color: methodColour(method), symbol: sign(SYMBOLS, method) },
-        error_y: few ? { type: "data", symmetric: false, array: order.map((label) => found.high[label] - found.mean[label]), arrayminus: order.map((label) => found.mean[label] - found.low[label]), thickness: 1.4, width: 0, color: methodColour(method) } : undefined,
+        marker: { size: few ? 8 : 5, color: methodColour(place, method), symbol: sign(SYMBOLS, DATA.settings[place].colours[method]) },
+        error_y: few ? { type: "data", symmetric: false, array: order.map((label) => found.high[label] - found.mean[label]), arrayminus: order.map((label) => found.mean[label] - found.low[label]), thickness: 1.4, width: 0, color: methodColour(place, method) } : undefined,
         text: order.map((label) => `class ${plain(classes[label])}, ${plain(names[method])}`), hovertemplate: "%{text}: %{y:.2f} %<extra></extra>",
       }] : [])), layout({
         height: 340, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 48, r: 12, t: 30, b: 40 },
@@ -225,10 +226,10 @@
     const last = Math.max(...found.lines.flatMap((line) => (line ? [line.epoch.at(-1)] : [])));
     return [found.lines.flatMap((line, method) => {
       if (!line) return [];
-      const colour = methodColour(method), on = only === null || only === method;
+      const colour = methodColour(place, method), on = only === null || only === method;
       return [
         { x: [...line.epoch, ...[...line.epoch].reverse()], y: [...line.high, ...[...line.low].reverse()], fill: "toself", fillcolor: faded(colour, on ? 0.16 : 0.02), line: { width: 0 }, mode: "lines", hoverinfo: "skip" },
-        { x: line.epoch, y: line.mean, mode: line.epoch.length > 25 ? "lines" : "lines+markers", opacity: on ? 1 : 0.15, line: { color: colour, width: 2, dash: methodDash(method) }, marker: { size: 5, symbol: sign(SYMBOLS, method) },
+        { x: line.epoch, y: line.mean, mode: line.epoch.length > 25 ? "lines" : "lines+markers", opacity: on ? 1 : 0.15, line: { color: colour, width: 2, dash: methodDash(place, method) }, marker: { size: 5, symbol: sign(SYMBOLS, DATA.settings[place].colours[method]) },
           text: line.epoch.map(() => plain(methods[method])), hovertemplate: "%{text}, epoch %{x}: %{y}<extra></extra>" },
       ];
     }), layout({
@@ -242,11 +243,11 @@
     return sorted[Math.floor(sorted.length / 2)];
   }
 
-  // What a point is, in words; for Plotly they still have to be made plain.
+  // The description of a point; escape it for Plotly.
   function words(place, method, at) {
     const { features, classes } = DATA.settings[place], panel = features[method];
     const right = panel.label[at] === panel.prediction[at];
-    return [`class ${classes[panel.label[at]]}`, `predicted ${classes[panel.prediction[at]]}${right ? "" : " (wrong)"}`, `image ${panel.index[at]}`];
+    return [`class ${classes[panel.label[at]]}`, `predicted ${classes[panel.prediction[at]]}${right ? "" : " (error)"}`, `image ${panel.index[at]}`];
   }
   const describe = (place, method, at) => words(place, method, at).map(plain).join("\n");
 
@@ -280,9 +281,9 @@
     }
   }, { rootMargin: "300px" });
 
-  // ---- stepping through the points of a panel ----------------------------------------------
+  // ---- selecting the points of a panel ----------------------------------------------
 
-  const standing = (place, method) => steps.find((each) => each.place === place && each.method === method);
+  const selected = (place, method) => selections.find((each) => each.place === place && each.method === method);
 
   function listen(element) {
     const figure = element.closest("figure");
@@ -294,10 +295,10 @@
   function show(figure, at) {
     const place = Number(figure.dataset.setting), method = Number(figure.dataset.features);
     const panel = DATA.settings[place].features[method];
-    const own = standing(place, method);
+    const own = selected(place, method);
     if (own) own.at = at;
-    else steps.push({ place, method, at });
-    figure.querySelector(".said").textContent = words(place, method, at).join("\n");
+    else selections.push({ place, method, at });
+    figure.querySelector(".description").textContent = words(place, method, at).join("\n");
     paint(figure.querySelector(".thumbnail"), panel.thumbnail[at]);
     const element = figure.querySelector(".plot");
     if (drawn.has(element)) Plotly.restyle(element, { x: [[panel.x[at]]], y: [[panel.y[at]]] }, [2]);
@@ -316,31 +317,26 @@
     });
   }
 
-  function step(figure, way) {
+  function step(figure, target) {
     const { class: only } = chosen[figure.dataset.setting];
     const panel = DATA.settings[figure.dataset.setting].features[figure.dataset.features];
-    const wanted = (at) => (only === null || panel.label[at] === only) && (way !== "mistake" || panel.label[at] !== panel.prediction[at]);
+    const wanted = (at) => (only === null || panel.label[at] === only) && (target !== "error" || panel.label[at] !== panel.prediction[at]);
     const places = panel.label.map((_, at) => at).filter(wanted);
     if (!places.length) {
-      figure.querySelector(".said").textContent = way === "mistake" ? "No mistake among these images." : "No image of this class.";
+      figure.querySelector(".description").textContent = target === "error" ? "No error among these images." : "No image of this class.";
       return;
     }
-    const now = standing(Number(figure.dataset.setting), Number(figure.dataset.features))?.at ?? -1;
+    const now = selected(Number(figure.dataset.setting), Number(figure.dataset.features))?.at ?? -1;
     const after = places.filter((at) => at > now), before = places.filter((at) => at < now);
-    const next = { 1: after[0] ?? places[0], mistake: after[0] ?? places[0], "-1": before.at(-1) ?? places.at(-1), first: places[0], last: places.at(-1) };
-    show(figure, next[way]);
+    const next = { 1: after[0] ?? places[0], error: after[0] ?? places[0], "-1": before.at(-1) ?? places.at(-1), first: places[0], last: places.at(-1) };
+    show(figure, next[target]);
   }
 
-  const KEYS = { ArrowRight: "1", ArrowDown: "1", ArrowLeft: "-1", ArrowUp: "-1", Home: "first", End: "last", m: "mistake", M: "mistake" };
+  const KEYS = { ArrowRight: "1", ArrowDown: "1", ArrowLeft: "-1", ArrowUp: "-1", Home: "first", End: "last", e: "error", E: "error" };
 
   for (const figure of all("figure.features")) {
     const panel = DATA.settings[figure.dataset.setting].features[figure.dataset.features];
-    if (!panel) {
-      all(".card, .steps, [data-way]", figure).forEach((part) => { part.hidden = true; part.style.display = "none"; });
-      figure.querySelector(".stepper").removeAttribute("tabindex");
-      continue;
-    }
-    figure.querySelector("[data-way]").textContent = `${panel.label.length} test images, ${panel.way}.`;
+    figure.querySelector("[data-projection]").textContent = `${panel.label.length} test images, ${panel.projection}.`;
     figure.querySelector(".stepper").addEventListener("keydown", (event) => {
       if (!KEYS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
@@ -373,11 +369,11 @@
     });
   }
 
-  // One of several shown alone: buttons, or a list where they are many.
+  // Buttons that show one method or class alone, or a list if there are many.
   for (const row of all("[data-chips]")) {
     const place = Number(row.dataset.setting), what = row.dataset.chips, own = DATA.settings[place];
     const names = what === "class" ? own.classes : own.methods;
-    const colour = (at) => (what === "class" ? own.colours[shade()][at] : methodColour(at));
+    const colour = (at) => (what === "class" ? own.class_colours[shade()][at] : methodColour(place, at));
     const kinds = what === "class" ? ["features"] : ["curve-accuracy", "curve-term"];
     const choose = (at) => {
       chosen[place][what] = at;
@@ -398,7 +394,7 @@
       button.setAttribute("aria-pressed", "false");
       dot.className = "sign";
       dot.setAttribute("aria-hidden", "true");
-      dot.textContent = what === "class" ? SIGNS[0] : sign(SIGNS, at);
+      dot.textContent = what === "class" ? SIGNS[0] : sign(SIGNS, own.colours[at]);
       dot.style.color = colour(at);
       DARK.addEventListener("change", () => { dot.style.color = colour(at); });
       button.append(dot, short(name, 32));
@@ -407,25 +403,6 @@
       row.append(button);
     });
   }
-
-  // ---- what there is nothing to show of -----------------------------------------------------
-
-  DATA.settings.forEach((setting, place) => {
-    const empty = (name, has) => {
-      const parts = all(`[data-${name}][data-setting="${place}"]`).filter((part) => !("none" in part.dataset));
-      parts.forEach((part, method) => { if (!has(method)) part.remove(); });
-      if (setting.methods.some((_, method) => has(method))) return;
-      document.querySelector(`[data-none="${name}"][data-setting="${place}"]`).hidden = false;
-      document.querySelector(`[data-about="${name}"][data-setting="${place}"]`).hidden = true;
-    };
-    empty("attention", (method) => setting.channels[method] || setting.opened[method]);
-    empty("calibration", (method) => setting.calibration[method]);
-    if (!setting.curves.length) {
-      const curves = document.querySelector(`.curves[data-setting="${place}"]`);
-      curves.textContent = "Not recorded in these runs.";
-      curves.className = "note";
-    }
-  });
 
   // A link into a folded setting unfolds it.
   const unfold = () => {

@@ -1,4 +1,4 @@
-"""What the page shows of test images: points, heat maps and thumbnails, small and fit for JSON."""
+"""Points, heat maps and thumbnails of test images, as compact JSON types."""
 
 import base64
 import io
@@ -27,35 +27,35 @@ IMAGES = 300
 """Points in a panel of features."""
 
 MATRIX_IMAGES = 150
-"""Images along a side of a matrix of distances."""
+"""Images along each side of a matrix of distances."""
 
 MATRIX_IMAGES_A_CLASS = 3
-"""Of each class at least, so that its block is seen; classes are left out for that."""
+"""Images of each class at least, so that its block is visible; some classes are left out."""
 
 ROWS, COLUMNS = 200, 128
-"""Of a heat map of attention: more classes are thinned out, more channels averaged."""
+"""Largest size of a heat map: more classes are thinned out, more channels averaged."""
 
 TOP_DISTANCE = 2.0
-"""Distances are cut off at so many times the mean between classes."""
+"""Distances are clipped at this multiple of the mean distance between classes."""
 
 THUMBNAILS = 1500
-"""On the whole page; points beyond them have their words alone."""
+"""Largest number on the page; further points have a text only."""
 
 _MISSING = 255
-"""Byte of a heat map where there is no value."""
+"""Byte of a heat map that stands for a missing value."""
 
 _SHEET_COLUMNS = 32
 
 
 @dataclass
 class Sheets:
-    """Thumbnails, each kept once whatever runs show it, on one sheet for each shape."""
+    """Thumbnails, each stored once, on one sheet for each shape."""
 
     sheets: dict[tuple[int, ...], list[Bytes]] = field(default_factory=dict)
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, thumbnail: Bytes) -> tuple[int, int] | None:
-        """Where a thumbnail is: its sheet and its place there; ``None`` if the page is full."""
+        """Sheet and position of a thumbnail; ``None`` if the page has enough thumbnails."""
         shape = thumbnail.shape
         key = blake2b(thumbnail.tobytes(), key=repr(shape).encode()).digest()
         if key not in self.places:
@@ -81,12 +81,12 @@ class Sheets:
 
 
 def features(sample: TestSample, sheets: Sheets, *, tsne: bool) -> dict[str, Any]:
-    """Test images as points in the plane of their features, with what each of them is."""
+    """Test images as points in the plane of their features, with label and prediction."""
     chosen = _thin(balanced(sample.labels, IMAGES), IMAGES)
-    points, way = plane(sample.features[chosen], tsne=tsne)
+    points, projection = plane(sample.features[chosen], tsne=tsne)
     thumbnails = [sheets.add(sample.thumbnails[place]) for place in chosen]
     return {
-        "way": way,
+        "projection": projection,
         "raw": sample.features.shape[1] == 2,
         "x": [rounded(x) for x in points[:, 0].tolist()],
         "y": [rounded(y) for y in points[:, 1].tolist()],
@@ -98,7 +98,7 @@ def features(sample: TestSample, sheets: Sheets, *, tsne: bool) -> dict[str, Any
 
 
 def channel_map(sample: TestSample, classes: int) -> dict[str, Any] | None:
-    """Mean attention by class and channel, channels ordered by the class that opens them most."""
+    """Mean attention by class and channel, in the order of `geometry.channel_order`."""
     if sample.attention is None:
         return None
     means = class_means(sample.attention, sample.labels, classes)
@@ -114,9 +114,9 @@ def channel_map(sample: TestSample, classes: int) -> dict[str, Any] | None:
 
 
 def distance_map(sample: TestSample) -> dict[str, Any] | None:
-    """Squared distances between the attention of images in the order of their classes.
+    """Squared distances between attention vectors of images, ordered by class.
 
-    ``None`` without attention, and where there is no distance between classes.
+    ``None`` without attention, and if classes have no distance.
     """
     if sample.attention is None:
         return None
@@ -128,7 +128,7 @@ def distance_map(sample: TestSample) -> dict[str, Any] | None:
 
 
 def _in_blocks(labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Places of images in the order of their classes, some of each class that is shown."""
+    """Indices of images, ordered by class, some of each class that is shown."""
     shown = _thin(np.unique(labels), MATRIX_IMAGES // MATRIX_IMAGES_A_CLASS)
     places = np.flatnonzero(np.isin(labels, shown))
     return places[balanced(labels[places], MATRIX_IMAGES)]
@@ -143,12 +143,12 @@ def _bytes(values: Floats, low: float, high: float) -> dict[str, Any]:
 
 
 def _thin(places: NDArray[np.integer], limit: int) -> NDArray[np.integer]:
-    """Every so-maniest place, so that no more than the limit are left."""
+    """Evenly spaced elements, at most ``limit`` of them."""
     return places[:: math.ceil(len(places) / limit)]
 
 
 def _sheet(images: list[Bytes]) -> Bytes:
-    """Tiles in rows, black where there are none."""
+    """Tiles in rows; missing tiles are black."""
     height, width, channels = images[0].shape
     rows = math.ceil(len(images) / _SHEET_COLUMNS)
     sheet = np.zeros((rows, _SHEET_COLUMNS, height, width, channels), np.uint8)

@@ -1,13 +1,26 @@
-"""Where the numbers of a report come from."""
+"""Machine, software and data behind the numbers of a report."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from ccloss.bench.report.protocol import Setting
+from ccloss.bench.groups import Setting
 from ccloss.training.records import Record
 
-_SHOWN = ("device", "processor", "cores", "system", "python", "commit")
+_SHOWN = (
+    "device",
+    "processor",
+    "cores",
+    "threads",
+    "world_size",
+    "tf32",
+    "deterministic",
+    "cuda",
+    "driver",
+    "system",
+    "python",
+    "commit",
+)
 
 
 def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -15,7 +28,7 @@ def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
     found = {_environment(record): record.provenance for record in records}
     return [
         {
-            **{name: given.get(name) or "not recorded" for name in _SHOWN},
+            **{name: _text(given.get(name)) for name in _SHOWN},
             "versions": ", ".join(
                 f"{name} {version}"
                 for name, version in (given.get("versions") or {}).items()
@@ -26,11 +39,15 @@ def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
     ]
 
 
-def sources(settings: Sequence[Setting]) -> list[list[str]]:
-    """A row for the runs of a method in a setting that come from one place.
+def _text(value: Any) -> Any:
+    return "not recorded" if value is None else value
 
-    Setting, method, seeds, number of the environment (from 1), fingerprints of the training and
-    the test images, steps, and wall time of all rounds in seconds.
+
+def sources(settings: Sequence[Setting]) -> list[list[str]]:
+    """One row for the runs of a method in a setting that share environment, images and steps.
+
+    The columns are setting, method, seeds, number of the environment (from 1), fingerprints of the
+    training and the test images, steps, and wall time of all rounds in seconds.
     """
     records = [record for setting in settings for record in setting.records]
     numbers = {
@@ -61,14 +78,13 @@ def sources(settings: Sequence[Setting]) -> list[list[str]]:
 
 
 def warnings(settings: Sequence[Setting]) -> list[str]:
-    """What the runs had to say, equal words of one method once, with their seeds."""
+    """The warnings of the runs; equal ones of a method once, with their seeds."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for setting in settings:
         for record in setting.records:
             for warning in record.warnings:
                 found.setdefault((setting.title, record.method, warning), []).append(record.seed)
-    left_out = [f"{s.title}: {sentence} (left out)" for s in settings for sentence in s.left_out]
-    return left_out + [
+    return [
         f"{title}: {method}, seed {', '.join(map(str, sorted(seeds)))}: {warning}"
         for (title, method, warning), seeds in found.items()
     ]
@@ -82,6 +98,6 @@ def _environment(record: Record) -> str:
 
 
 def _fingerprints(record: Record) -> tuple[str, ...]:
-    """Of the training and the test images; the first letters tell two of them apart."""
+    """The first letters of the fingerprints of the training and the test images."""
     images = record.provenance.get("images") or {}
-    return tuple((images.get(part) or "not recorded")[:12] for part in ("train", "test"))
+    return tuple(str(images.get(part) or "not recorded")[:12] for part in ("train", "test"))

@@ -1,4 +1,4 @@
-"""The test images of a run, checked before anything is drawn of them."""
+"""The stored test images of a run, checked before they are drawn."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ccloss.training.records import Record, RunFolder, TestSample
 
 
 def read(folder: RunFolder, record: Record) -> TestSample:
-    """A run's sample of test images.
+    """The stored test images of a run.
 
     Raises:
         InputError: it cannot be read, or does not hold finite vectors of the record's classes.
@@ -24,7 +24,7 @@ def read(folder: RunFolder, record: Record) -> TestSample:
 
 
 def _are_finite(sample: TestSample, vectors: list[np.ndarray]) -> bool:
-    """One vector an image, none of them empty."""
+    """Whether there is one vector of finite numbers an image."""
     count = len(sample.labels)
     return (
         count > 0
@@ -34,7 +34,7 @@ def _are_finite(sample: TestSample, vectors: list[np.ndarray]) -> bool:
 
 
 def _have_classes(sample: TestSample, classes: int) -> bool:
-    """A label and a prediction an image, each the place of a class."""
+    """Whether there is a valid label and prediction for each image."""
     return all(
         len(places) == len(sample.labels)
         and bool((places >= 0).all())

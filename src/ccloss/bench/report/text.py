@@ -1,8 +1,8 @@
-"""Texts as Markdown, LaTeX and CSV want them, whatever stands in them."""
+"""Numbers as text, and text escaped for Markdown, LaTeX and CSV."""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_|<>[]&#~$"})
@@ -22,21 +22,57 @@ _LATEX = str.maketrans(
 )
 
 
+NONE = "–"
+"""Printed where there is no number."""
+
+
+def p_text(value: float | None) -> str:
+    """A p-value with two significant digits."""
+    return NONE if value is None else f"{value:.2g}"
+
+
+def ratio_text(value: float | None) -> str:
+    """A ratio with three significant digits, since ratios span orders of magnitude."""
+    return NONE if value is None else f"{value:#.3g}".rstrip(".")
+
+
+def interval_text(interval: Sequence[float] | None, digits: str = ".2f") -> str:
+    """``98.10 to 98.40``."""
+    return NONE if interval is None else f"{interval[0]:{digits}} to {interval[1]:{digits}}"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 round``, ``2 rounds``."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def span(numbers: Sequence[int], noun: str) -> str:
+    """``5 rounds``, or ``3 to 5 rounds`` if they differ."""
+    low, high = min(numbers), max(numbers)
+    return count(low, noun) if low == high else f"{low} to {high} {noun}s"
+
+
+def listed(names: Iterable[str]) -> str:
+    """``a, b and c``; empty for no name."""
+    every = list(names)
+    return " and ".join([", ".join(every[:-1]), every[-1]]) if len(every) > 1 else "".join(every)
+
+
 def escape_markdown(text: str) -> str:
-    """Text on one line that Markdown shows as it is, in a table too."""
+    """Text on one line that Markdown shows unchanged, also in a table."""
     return " ".join(text.split()).translate(_MARKDOWN)
 
 
 def escape_latex(text: str) -> str:
-    """Text on one line that LaTeX sets as it is."""
+    """Text on one line that LaTeX typesets unchanged."""
     return " ".join(text.split()).translate(_LATEX)
 
 
 def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
-    """A table of texts that are Markdown already; the first line is its header.
+    """A Markdown table; the first line is its header.
 
     Args:
-        lines: (lines, columns) texts.
+        lines: (lines, columns) texts, already escaped.
         numbers: whether all columns but the first are aligned right.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -54,7 +90,7 @@ def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
 
 
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Lines of the same fields, under their names."""
+    """CSV with a header; every line has the same fields."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()

@@ -1,15 +1,16 @@
-"""The paper as data: its tables as experiments, its published numbers, its claims.
+"""The paper's tables: their cells as experiments, and their published numbers.
 
-*CC-Loss: Channel Correlation Loss for Image Classification* (Song et al., 2020). A table is a grid:
-a row is a loss, a batch size or a lambda, a column a data set with a backbone, and each cell an
-:class:`~ccloss.bench.experiment.Experiment` of the paper's protocol, five rounds of it.
+*CC-Loss: Channel Correlation Loss for Image Classification* (Song et al., 2020). A row of a table
+is a loss, a batch size or a lambda; a column is a data set with a backbone. Every cell is an
+:class:`~ccloss.bench.experiment.Experiment` that follows the paper's protocol.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -18,33 +19,33 @@ from ccloss.errors import InputError, did_you_mean
 from ccloss.training.config import RunConfig, explain
 
 ROUNDS = 5
-"""Of every experiment (sec. 3.2)."""
-
-THRESHOLD = 5e-3
-"""All p-values of Table 3 are said to be below (sec. 3.7)."""
+"""Rounds of every experiment (sec. 3.2)."""
 
 SCALE = (
     "epochs",
     "max_steps",
     "train_limit",
     "test_limit",
-    "evaluate_every",
     "precision",
     "learning_rate",
     "final_learning_rate",
     "clip_grad_norm",
     "head_norm",
+    "activation",
     "final_pool",
 )
-"""Fields in which a re-run may depart from the paper and still be a re-run of its cell."""
+"""Fields in which a run may deviate from the protocol and still belong to a cell of the table."""
 
 PRECISION = "fp32"
-"""Of the paper's runs: it names none, and then there was no other that went without saying."""
+"""Precision of the paper's runs. It names none, and no other was usual."""
 
-_ROUND = frozenset({"seed", "channels"})
-"""What differs from round to round, and what the images decide."""
+_FREE = frozenset({"seed", "channels", "evaluate_every"})
+"""Fields that differ between rounds, follow from the images, or do not affect the result."""
 
 Fields = Mapping[str, Any]
+
+Deviations = tuple[tuple[str, Any], ...]
+"""Fields in which runs deviate from the protocol, with the values of the runs."""
 
 
 class Published(NamedTuple):
@@ -54,7 +55,7 @@ class Published(NamedTuple):
         mean: in %.
         margin: largest deviation of one of five rounds from the mean, in percentage points;
             ``None`` where the paper quotes a single number from elsewhere.
-        text: both, with the digits that were printed.
+        text: both, with the printed digits.
     """
 
     mean: float
@@ -63,7 +64,7 @@ class Published(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What a column of a table stands for.
+    """A column of a table.
 
     Attributes:
         data: name of the data set.
@@ -85,7 +86,7 @@ class Cell:
         row: name of its row, such as ``cc`` or ``batch=8``.
         column: data set and backbone.
         experiment: its first round.
-        published: what the paper has; ``None`` where it has nothing, or not for this data.
+        published: the published accuracy; ``None`` if the paper has none for this cell.
     """
 
     row: str
@@ -95,35 +96,36 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As ``--only`` selects it: ``cifar100/vgg16/cc``."""
+        """The name that ``--only`` selects: ``cifar100/vgg16/cc``."""
         return f"{self.column}/{self.row}"
 
 
 class Match(NamedTuple):
-    """Where a run stands in a table.
+    """The cell of a table that a run belongs to.
 
     Attributes:
         row: name of its row.
-        column: data set and backbone, which need not be among the table's own.
-        departures: fields of :data:`SCALE` that are not the protocol's, with the run's values.
+        column: data set and backbone; need not be one of the table's columns.
+        deviations: fields of :data:`SCALE` that differ from the protocol.
     """
 
     row: str
     column: Column
-    departures: tuple[tuple[str, Any], ...]
+    deviations: Deviations
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper, or what takes the place of one.
+    """A table of the paper, or the runs behind its figure.
 
     Attributes:
-        name: as on the command line.
+        name: name on the command line.
         title: what it shows.
         varies: fields of the experiment in which its rows differ.
         rows: name -> those fields.
         columns: data sets and backbones.
         published: (row, column) -> accuracy.
+        reference: the row that the paper recommends, by data set where it differs.
         fixed: fields that all its cells share, beyond the protocol.
     """
 
@@ -133,7 +135,20 @@ class Table:
     rows: Mapping[str, Fields]
     columns: tuple[Column, ...]
     published: Mapping[tuple[str, Column], Published]
+    reference: Mapping[str, str]
     fixed: Fields = dataclasses.field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def heading(self) -> str:
+        """``Table 1`` or ``Figure 3``."""
+        return self.name.replace("table", "Table ").replace("figure", "Figure ")
+
+    def reference_row(self, column: Column) -> str:
+        """The row of a column that the paper recommends."""
+        return self.reference.get(column.data, self.reference[""])
 
     def cells(
         self,
@@ -142,20 +157,20 @@ class Table:
         backbone: str | None = None,
         **scale: Any,
     ) -> list[Cell]:
-        """Every cell, column after column.
+        """Every cell, column by column.
 
         Args:
-            data: in the place of the table's data sets; of its own ones, those columns alone.
-            backbone: likewise.
-            scale: fields of the experiment that stand for every cell; ``None`` leaves one alone.
+            data: select the columns of a data set, or run another data set instead of the table's.
+            backbone: the same for the backbone.
+            scale: fields of the experiment that every cell gets; ``None`` changes nothing.
 
         Raises:
-            InputError: a field is what the table varies, or has no such value.
+            InputError: the table varies a field, or a field has no such value.
         """
         scale = {name: value for name, value in scale.items() if value is not None}
         for name in scale:
             if name in self.varies:
-                raise InputError(f"{name} is what {self.name} varies; leave it out, or use --only")
+                raise InputError(f"{name} must not be set for {self.name}, which varies it")
         return [
             Cell(
                 row,
@@ -168,20 +183,28 @@ class Table:
         ]
 
     def match(self, experiment: Fields) -> Match | None:
-        """Where the run of an experiment, with its fields resolved, stands in this table."""
-        own = RunConfig.from_dict(experiment)
-        column = Column(own.data, own.backbone)
+        """The cell that a run belongs to; ``None`` if it belongs to none.
+
+        Args:
+            experiment: every field of the run, from its record.
+        """
+        own = vars(RunConfig.from_dict(experiment))
+        column = Column(own["data"], own["backbone"])
         for row in self.rows:
-            protocol = self._experiment(row, column).resolve(channels=own.channels)
+            protocol = _protocol(self, row, column, own["channels"])
             differing = {
                 name
                 for name, value in vars(protocol).items()
-                if name not in _ROUND and getattr(own, name) != value
+                if name not in _FREE and own[name] != value
             }
-            if differing <= set(SCALE):
-                departures = ((name, getattr(own, name)) for name in SCALE if name in differing)
-                return Match(row, column, tuple(departures))
+            if differing <= set(SCALE) - set(self.varies):
+                deviations = ((name, own[name]) for name in SCALE if name in differing)
+                return Match(row, column, tuple(deviations))
         return None
+
+    def protocol(self, column: Column) -> Fields:
+        """The fields of the protocol in a column, with those of the first row."""
+        return vars(_protocol(self, next(iter(self.rows)), column, 3))
 
     def _experiment(self, row: str, column: Column, **scale: Any) -> Experiment:
         fields = {
@@ -197,7 +220,7 @@ class Table:
             raise InputError(explain(error)) from None
 
     def _columns(self, data: str | None, backbone: str | None) -> list[Column]:
-        """The table's own columns where they are meant, else new ones."""
+        """The table's own columns if they are selected, else new ones."""
         own = [
             column
             for column in self.columns
@@ -206,20 +229,26 @@ class Table:
         if own:
             return own
         names = [data] if data else dict.fromkeys(column.data for column in self.columns)
-        return [_usual_column(name, backbone) for name in names]
+        return [_default_column(name, backbone) for name in names]
 
 
-def _usual_column(data: str, backbone: str | None) -> Column:
+@cache
+def _protocol(table: Table, row: str, column: Column, channels: int) -> RunConfig:
+    """The resolved fields of a cell."""
+    return table._experiment(row, column).resolve(channels=channels)
+
+
+def _default_column(data: str, backbone: str | None) -> Column:
     return Column(data, Experiment(data=data, backbone=backbone).resolve(channels=3).backbone)
 
 
 def select(cells: Sequence[Cell], only: str) -> list[Cell]:
-    """The cells that are asked for.
+    """The cells that patterns select.
 
     Args:
         cells: of one table or several.
-        only: patterns with commas between, as ``cifar100/resnet18/cc``, ``mnist`` or
-            ``*/vgg16/ce*``; a pattern may leave out its last parts. Empty: all of them.
+        only: patterns separated by commas, such as ``cifar100/resnet18/cc``, ``mnist`` or
+            ``*/vgg16/ce*``; the last parts may be left out. Empty: all cells.
 
     Raises:
         InputError: a pattern selects nothing.
@@ -229,49 +258,15 @@ def select(cells: Sequence[Cell], only: str) -> list[Cell]:
         if not any(_matches(cell, pattern) for cell in cells):
             names = list(dict.fromkeys(cell.name for cell in cells))
             raise InputError(
-                f"only names {pattern!r}, which is none of the cells {', '.join(names)}"
+                f"only must name one of the cells {', '.join(names)}, got {pattern!r}"
                 f"{did_you_mean(pattern, names)}"
             )
     return [cell for cell in cells if not patterns or any(_matches(cell, p) for p in patterns)]
 
 
 def _matches(cell: Cell, pattern: str) -> bool:
-    """Whether a pattern, or its beginning of a cell's name, selects the cell."""
+    """Whether a pattern selects a cell by its name or by the first parts of its name."""
     return fnmatchcase(cell.name, pattern) or fnmatchcase(cell.name, f"{pattern}/*")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Something the paper says, as what can be measured.
-
-    Attributes:
-        name: short, for tables and anchors.
-        statement: what is claimed.
-        source: where the paper claims it.
-        kind: how it is tested, column by column: ``higher accuracy`` of ``row`` than of each of
-            ``others``; ``lower feature ratio`` likewise, on mean intra- over mean inter-class
-            distance of the features; ``above published``, the accuracy of ``row`` by the paper's
-            own test against :data:`BASELINES`; ``harder classes open more channels``, the rank
-            correlation, over classes, of error with channels that the mean attention opens.
-        table: whose cells it is about.
-        row: the row that it is about.
-        others: the rows that it is compared with.
-        data: the data set that it is about; ``None``: all of them.
-    """
-
-    name: str
-    statement: str
-    source: str
-    kind: Literal[
-        "higher accuracy",
-        "lower feature ratio",
-        "above published",
-        "harder classes open more channels",
-    ]
-    table: Table
-    row: str
-    others: tuple[str, ...] = ()
-    data: str | None = None
 
 
 # ---- the tables ----------------------------------------------------------------------------------
@@ -284,7 +279,7 @@ def _columns(data: str, backbones: str) -> tuple[Column, ...]:
 def _numbers(
     columns: tuple[Column, ...], rows: Mapping[str, str]
 ) -> dict[tuple[str, Column], Published]:
-    """Rows of numbers as the paper prints them, a dash for none."""
+    """Rows of numbers as the paper prints them; a dash means no number."""
     return {
         (row, column): _published(text)
         for row, line in rows.items()
@@ -309,6 +304,7 @@ TABLE1 = Table(
     rows={
         name: {"loss": name} for name in ("ce", "focal", "a-softmax", "mc", "ical", "fical", "cc")
     },
+    reference={"": "cc"},
     columns=_BOTH,
     # VGG16 and ResNet18 on MNIST, on CIFAR-100, on Cars-196.
     published=_numbers(
@@ -331,6 +327,7 @@ TABLE2 = Table(
     varies=("batch_size",),
     fixed={"loss": "cc"},
     rows={f"batch={size}": {"batch_size": size} for size in (8, 16, 32, 64, 128)},
+    reference={"": "batch=32", "cars196": "batch=16"},
     columns=_BATCHES,
     published=_numbers(
         _BATCHES,
@@ -349,6 +346,7 @@ TABLE3 = Table(
     title="CC-Loss against the best other published accuracy",
     varies=("loss",),
     rows={"cc": {"loss": "cc"}},
+    reference={"": "cc"},
     columns=_BOTH,
     published={key: value for key, value in TABLE1.published.items() if key[0] == "cc"},
 )
@@ -358,6 +356,7 @@ TABLE4 = Table(
     title="Accuracy (%) without and with the channel attention module (CAM)",
     varies=("loss", "attention"),
     rows={name: {"loss": name} for name in ("ce", "ce+cam", "cc")},
+    reference={"": "cc"},
     columns=_BOTH,
     published=_numbers(
         _BOTH,
@@ -374,11 +373,12 @@ TABLE5 = Table(
     title="Accuracy (%) of CC-Loss with its weight lambda",
     varies=("loss_options",),
     fixed={"loss": "cc"},
-    # Lambda 1 is the default: its cells are those of Tables 1 and 4, and are not run twice.
+    # Lambda 1 is the default, so its cells are those of Tables 1 and 4.
     rows={
         f"lambda={weight}": {"loss_options": {} if weight == 1 else {"weight": weight}}
         for weight in (0, 0.5, 1, 1.5, 2)
     },
+    reference={"": "lambda=1"},
     columns=_VGG16,
     published=_numbers(
         _VGG16,
@@ -396,8 +396,9 @@ FIGURE3 = Table(
     name="figure3",
     title="Features of width 2 with cross-entropy and with CC-Loss",
     varies=("loss", "attention"),
-    fixed={"hidden_features": 2},
+    fixed={"hidden_features": 2, "activation": "identity"},
     rows={name: {"loss": name} for name in ("ce", "cc")},
+    reference={"": "cc"},
     columns=_columns("mnist", "vgg16"),
     published={},
 )
@@ -418,110 +419,5 @@ BASELINES: Mapping[Column, Published] = {
         _BOTH, ("fical", "fical", "fical", "fical", "a-softmax", "fical"), strict=True
     )
 }
-"""What Table 3 tests against (sec. 3.7). It passes over MC on Cars-196 with VGG16, which is better
-than CC-Loss there."""
-
-# ---- the claims ----------------------------------------------------------------------------------
-
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        name="cc-over-ce",
-        statement="CC-Loss is more accurate than cross-entropy.",
-        source="Table 1, sec. 3.3",
-        kind="higher accuracy",
-        table=TABLE1,
-        row="cc",
-        others=("ce",),
-    ),
-    Claim(
-        name="cc-over-others",
-        statement="CC-Loss is more accurate than every other loss (but MC on Cars-196 with VGG16).",
-        source="Table 1, sec. 3.3",
-        kind="higher accuracy",
-        table=TABLE1,
-        row="cc",
-        others=("focal", "a-softmax", "mc", "ical", "fical"),
-    ),
-    Claim(
-        name="attention-helps",
-        statement="The attention module alone helps a little.",
-        source="Table 4, sec. 3.4",
-        kind="higher accuracy",
-        table=TABLE4,
-        row="ce+cam",
-        others=("ce",),
-    ),
-    Claim(
-        name="cc-over-attention",
-        statement="CC-Loss helps beyond the attention module that it needs.",
-        source="Table 4, sec. 3.4",
-        kind="higher accuracy",
-        table=TABLE4,
-        row="cc",
-        others=("ce+cam",),
-    ),
-    Claim(
-        name="lambda-1",
-        statement="Lambda 1 is best.",
-        source="Table 5, sec. 3.5",
-        kind="higher accuracy",
-        table=TABLE5,
-        row="lambda=1",
-        others=("lambda=0", "lambda=0.5", "lambda=1.5", "lambda=2"),
-    ),
-    Claim(
-        name="batch-32",
-        statement="Batch 32 is best on CIFAR-100.",
-        source="Table 2, sec. 3.6",
-        kind="higher accuracy",
-        table=TABLE2,
-        row="batch=32",
-        others=("batch=8", "batch=16", "batch=64", "batch=128"),
-        data="cifar100",
-    ),
-    Claim(
-        name="batch-16",
-        statement="Batch 16 is best on Cars-196.",
-        source="Table 2, sec. 3.6",
-        kind="higher accuracy",
-        table=TABLE2,
-        row="batch=16",
-        others=("batch=8", "batch=32", "batch=64", "batch=128"),
-        data="cars196",
-    ),
-    Claim(
-        name="p-values",
-        statement="CC-Loss is above the best other published accuracy, p < 5e-3 everywhere.",
-        source="Table 3, sec. 3.7",
-        kind="above published",
-        table=TABLE3,
-        row="cc",
-    ),
-    Claim(
-        name="features-of-width-2",
-        statement="Features of width 2 are more compact within and further apart between classes.",
-        source="Fig. 3, sec. 3.8",
-        kind="lower feature ratio",
-        table=FIGURE3,
-        row="cc",
-        others=("ce",),
-    ),
-    Claim(
-        name="features",
-        statement="So are the features of full width.",
-        source="Sec. 3.8 and 4, read beyond the figure",
-        kind="lower feature ratio",
-        table=TABLE1,
-        row="cc",
-        others=("ce",),
-    ),
-    Claim(
-        name="harder-classes",
-        statement="Harder classes take more channels, easier classes fewer.",
-        source="Sec. 4",
-        kind="harder classes open more channels",
-        table=TABLE1,
-        row="cc",
-    ),
-)
-"""In the order of the paper."""
+"""The published accuracies that Table 3 tests against (sec. 3.7). MC on Cars-196 with VGG16, which
+is better than CC-Loss, is not among them."""

@@ -1,0 +1,421 @@
+"""Verdicts on the paper's claims.
+
+A claim is judged separately for each data set, backbone and scale. The *headline* of a claim uses
+only the paper's own columns at its full protocol:
+
+* **supported**: every column of the claim was run, and every comparison is significant in the
+  claimed direction;
+* **contradicted**: a comparison is significant in the opposite direction;
+* **not enough data**: anything else;
+* **not run**: no column was run at the full protocol.
+
+Every other column is listed below the headline with one of *same direction*, *opposite*,
+*inconclusive* and *not enough data*. Columns are never pooled.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ccloss.bench.comparisons import (
+    EQUIVALENCE_MARGIN,
+    LEVEL,
+    Comparison,
+    adjust,
+    compare_with_zero,
+    shared_seeds,
+)
+from ccloss.bench.groups import TableColumn, family_size, table_columns, values
+from ccloss.bench.paper import BASELINES, CLAIMS, TABLES, Claim, Column, Deviations
+from ccloss.bench.paper.claims import ACCURACY, MOST_ROUNDS, infeasible
+from ccloss.bench.report.folder import write_texts
+from ccloss.bench.report.text import (
+    csv_text,
+    escape_markdown,
+    listed,
+    p_text,
+)
+from ccloss.bench.scale import scale_text
+from ccloss.bench.statistics import one_sample_p
+from ccloss.training.records import Record
+
+PUBLISHED_LEVEL = 5e-3
+"""Level of the paper's own test in Table 3."""
+
+Outcome = Literal["supported", "contradicted", "inconclusive", "not enough data"]
+Headline = Literal["supported", "contradicted", "not enough data", "not run"]
+
+ELSEWHERE: Mapping[str, str] = {
+    "supported": "same direction",
+    "contradicted": "opposite",
+    "inconclusive": "inconclusive",
+    "not enough data": "not enough data",
+}
+"""How an outcome is reported outside the paper's columns and its full protocol."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One claim in one column at one scale.
+
+    Attributes:
+        column: data set and backbone, or two columns whose gains are compared.
+        deviations: fields in which the runs deviate from the protocol.
+        scale: the same in words.
+        comparisons: those it rests on, tested or not.
+        outcome: what they say together; ``None`` for the paper's own test outside its protocol.
+        notes: one text a comparison.
+    """
+
+    column: str
+    deviations: Deviations
+    scale: str
+    comparisons: tuple[Comparison, ...]
+    outcome: Outcome | None
+    notes: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The outcome as it is reported outside the paper's columns and protocol."""
+        return "no verdict" if self.outcome is None else ELSEWHERE[self.outcome]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say about a claim.
+
+    Attributes:
+        claim: of the paper.
+        headline: from the paper's columns at its full protocol.
+        summary: the headline in one sentence.
+        full: judgements of the paper's columns at the full protocol.
+        elsewhere: judgements at other scales, and of other data sets.
+        infeasible: comparisons that no feasible number of rounds is expected to decide.
+    """
+
+    claim: Claim
+    headline: Headline
+    summary: str
+    full: tuple[Judgement, ...] = ()
+    elsewhere: tuple[Judgement, ...] = ()
+    infeasible: tuple[str, ...] = field(default=())
+
+
+def judge(records: Sequence[Record]) -> list[Verdict]:
+    """One verdict for each claim of the paper, in its order."""
+    columns = {name: table_columns(records, table) for name, table in TABLES.items()}
+    return [_verdict(claim, columns[claim.table.name]) for claim in CLAIMS]
+
+
+def _verdict(claim: Claim, columns: Sequence[TableColumn]) -> Verdict:
+    if claim.contrasts:
+        judgements = _contrasts(claim, columns)
+        total = len(claim.contrasts)
+    else:
+        judged = ((_judge(claim, each), each) for each in columns if claim.covers(each.column))
+        judgements = [
+            (judgement, each.is_full and each.column in claim.columns)
+            for judgement, each in judged
+            if judgement is not None
+        ]
+        total = len(claim.columns)
+    full = tuple(judgement for judgement, is_full in judgements if is_full)
+    elsewhere = tuple(judgement for judgement, is_full in judgements if not is_full)
+    headline = _headline(full, total)
+    undecidable = tuple(infeasible(claim, family_size(claim.name)))
+    return Verdict(claim, headline, _summary(full, total), full, elsewhere, undecidable)
+
+
+def _headline(full: Sequence[Judgement], total: int) -> Headline:
+    if not full:
+        return "not run"
+    outcomes = [judgement.outcome for judgement in full]
+    if "contradicted" in outcomes:
+        return "contradicted"
+    return "supported" if outcomes == ["supported"] * total else "not enough data"
+
+
+def _summary(full: Sequence[Judgement], total: int) -> str:
+    if not full:
+        return "Not run at the paper's full protocol."
+    counts = {
+        outcome: sum(judgement.outcome == outcome for judgement in full)
+        for outcome in ("supported", "contradicted", "inconclusive", "not enough data")
+    }
+    counts["not run"] = total - len(full)
+    said = ", ".join(f"{outcome} in {count}" for outcome, count in counts.items() if count)
+    return f"Of {total} columns at the full protocol: {said}."
+
+
+# ---- one column ----------------------------------------------------------------------------------
+
+
+def _judge(claim: Claim, column: TableColumn) -> Judgement | None:
+    """The claim in one column; ``None`` if nothing of it was run there."""
+    if claim.published:
+        return _judge_published(claim, column)
+    found = []
+    for row, other in claim.pairs_in(column.column):
+        if not other:
+            found.append(_against_zero(claim, row, column))
+        else:
+            found.append(_compare(claim, row, other, column))
+    if all(f"{each.row} was not run" == each.missing for each in found) or (
+        all(each.missing.endswith("was not run") for each in found)
+    ):
+        return None
+    notes = [_note(claim, each, column.column) for each in found]
+    return Judgement(
+        str(column.column),
+        column.deviations,
+        scale_text(column),
+        tuple(found),
+        _outcome(claim, found),
+        tuple(notes),
+    )
+
+
+def _compare(claim: Claim, row: str, other: str, column: TableColumn) -> Comparison:
+    found = column.comparison(row, other, claim.metric)
+    if claim.required_accuracy is None or found.missing:
+        return found
+    lowest = min(column.rows[name][seed].accuracy for name in (row, other) for seed in found.seeds)
+    if lowest >= claim.required_accuracy:
+        return found
+    reason = (
+        f"not judged: a round reaches {lowest:.1f} % and both networks must reach "
+        f"{claim.required_accuracy:g} % in every round"
+    )
+    return Comparison(row, other, found.seeds, found.differences, reason, found.estimate)
+
+
+def _against_zero(claim: Claim, row: str, column: TableColumn) -> Comparison:
+    rounds = column.rows.get(row, {})
+    measured = values(rounds, claim.metric)
+    if rounds and not measured:
+        return Comparison(row, "", (), (), f"{claim.metric.label} is not defined in any round")
+    return adjust([compare_with_zero(row, measured)])[0]
+
+
+def _outcome(claim: Claim, comparisons: Sequence[Comparison]) -> Outcome:
+    signs = [claim.metric.sign * each.sign for each in comparisons]
+    if -1 in signs:
+        return "contradicted"
+    if all(sign == 1 for sign in signs):
+        return "supported"
+    return "not enough data" if any(each.missing for each in comparisons) else "inconclusive"
+
+
+def _note(claim: Claim, each: Comparison, column: Column) -> str:
+    """One comparison in words: estimate, interval, p-value, and what the interval rules out."""
+    name = f"{each.row} minus {each.other}" if each.other else f"{each.row}: {claim.metric.label}"
+    if each.missing:
+        return f"{name}: {each.missing}"
+    assert each.interval is not None
+    unit = f" {claim.metric.unit}" if claim.metric.unit else ""
+    digits = ".2f" if claim.metric is ACCURACY else ".3g"
+    parts = [
+        f"{name}: {each.estimate:+{digits}}{unit} (95 % interval {each.interval.low:+{digits}} to "
+        f"{each.interval.high:+{digits}}, adjusted p {p_text(each.p_adjusted)} in a family of "
+        f"{each.family}, {len(each.seeds)} rounds, {each.method} t-test)"
+    ]
+    gain = claim.published_gain((each.row, each.other), column) if each.other else None
+    if gain is not None and each.excludes(gain):
+        parts.append(f"excludes the published {gain:+.2f}")
+    if claim.metric is ACCURACY and each.is_equivalent():
+        parts.append(f"no difference larger than {EQUIVALENCE_MARGIN} points")
+    return "; ".join(parts)
+
+
+# ---- gains ---------------------------------------------------------------------------------------
+
+
+def _contrasts(claim: Claim, columns: Sequence[TableColumn]) -> list[tuple[Judgement, bool]]:
+    """The gains of two columns against each other, at every scale that both were run at."""
+    ((row, other),) = claim.pairs
+    drafted: list[tuple[str, TableColumn, Comparison, float]] = []
+    for first, second in claim.contrasts:
+        for one in (each for each in columns if each.column == first):
+            for two in columns:
+                if two.column != second or two.deviations != one.deviations:
+                    continue
+                gains = [_gains(each, row, other) for each in (one, two)]
+                seeds = shared_seeds(gains)
+                if not seeds:
+                    continue
+                name = f"gain on {first} minus gain on {second}"
+                difference = {seed: gains[0][seed] - gains[1][seed] for seed in seeds}
+                published = (
+                    claim.published_gain((row, other), first),
+                    claim.published_gain((row, other), second),
+                )
+                expected = (published[0] or 0.0) - (published[1] or 0.0)
+                drafted.append((name, one, compare_with_zero(name, difference), expected))
+    found = []
+    for deviations in dict.fromkeys(one.deviations for _, one, _, _ in drafted):
+        family = [each for each in drafted if each[1].deviations == deviations]
+        tested = adjust([comparison for _, _, comparison, _ in family])
+        for (name, one, _, expected), comparison in zip(family, tested, strict=True):
+            note = _note(claim, comparison, one.column)
+            if comparison.excludes(expected):
+                note += f"; excludes the published {expected:+.2f}"
+            judgement = Judgement(
+                name.removeprefix("gain on ").replace("minus gain on", "against"),
+                deviations,
+                scale_text(one),
+                (comparison,),
+                _outcome(claim, [comparison]),
+                (note,),
+            )
+            found.append((judgement, one.is_full))
+    return found
+
+
+def _gains(column: TableColumn, row: str, other: str) -> dict[int, float]:
+    """Seed -> accuracy of a row minus that of another."""
+    first, second = (column.rows.get(name, {}) for name in (row, other))
+    return {
+        seed: first[seed].accuracy - second[seed].accuracy
+        for seed in shared_seeds([first, second])  # type: ignore[list-item]
+    }
+
+
+# ---- Table 3 -------------------------------------------------------------------------------------
+
+
+def _judge_published(claim: Claim, column: TableColumn) -> Judgement | None:
+    """The paper's own test: rounds of CC-Loss, and of CE + CAM, against a published mean.
+
+    It gives no verdict outside the full protocol.
+    """
+    baseline = BASELINES.get(column.column)
+    if baseline is None:
+        return None
+    notes, p_values = [], []
+    for method in ("cc", "ce+cam"):
+        rounds = [record.accuracy for record in column.setting.get(method, {}).values()]
+        if not rounds:
+            continue
+        p = one_sample_p(rounds, baseline.mean, "greater")
+        mean = sum(rounds) / len(rounds)
+        tested = f"one-sided p {p_text(p)}" if p is not None else "not enough data for a test"
+        notes.append(f"{method}: {mean:.2f} against the published {baseline.text}, {tested}")
+        p_values += [p] if method == "cc" else []
+    if not p_values:
+        return None
+    outcome: Outcome | None = None
+    if column.is_full:
+        p = p_values[0]
+        if p is None:
+            outcome = "not enough data"
+        elif p < PUBLISHED_LEVEL:
+            outcome = "supported"
+        else:
+            outcome = "contradicted" if p > 1 - PUBLISHED_LEVEL else "inconclusive"
+    return Judgement(
+        str(column.column), column.deviations, scale_text(column), (), outcome, tuple(notes)
+    )
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def not_run(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts without any run, which a report names in one line."""
+    return [each for each in verdicts if not each.full and not each.elsewhere]
+
+
+def to_markdown(verdicts: Sequence[Verdict]) -> str:
+    """A Markdown list, one entry a claim; claims that were not run are named in one line."""
+    absent = not_run(verdicts)
+    parts = []
+    for verdict in verdicts:
+        if verdict in absent:
+            continue
+        claim = verdict.claim
+        head = f"- **{escape_markdown(claim.statement)}** ({claim.source}): **{verdict.headline}**."
+        lines = [f"{head} {escape_markdown(verdict.summary)}"]
+        lines += [f"  {escape_markdown(claim.remark)}."] if claim.remark else []
+        for judgement, label in labelled(verdict):
+            where = f"{judgement.column}, {judgement.scale}"
+            lines.append(
+                f"  - {escape_markdown(where)}: **{label}**. "
+                f"{escape_markdown('. '.join(judgement.notes))}."
+            )
+        lines += [f"  - {escape_markdown(infeasible_text(verdict))}"] if verdict.infeasible else []
+        parts.append("\n".join(lines))
+    if absent:
+        names = "; ".join(each.claim.statement.rstrip(".") for each in absent)
+        parts.append(f"\nNot run: {escape_markdown(names)}.")
+    return "\n".join(parts) + "\n"
+
+
+def infeasible_text(verdict: Verdict) -> str:
+    """Which comparisons cannot be decided, in one sentence."""
+    return (
+        f"From the published numbers, {MOST_ROUNDS} rounds have a power below 0.8 for "
+        f"{listed(verdict.infeasible)}."
+    )
+
+
+def labelled(verdict: Verdict) -> list[tuple[Judgement, str]]:
+    """Every judgement with its label, those of the headline first."""
+    labelled = [(each, str(each.outcome)) for each in verdict.full]
+    return labelled + [(each, each.label) for each in verdict.elsewhere]
+
+
+def to_csv(verdicts: Sequence[Verdict]) -> str:
+    """One line a comparison, numbers in full precision; a claim without any has a line as well."""
+    lines: list[dict[str, Any]] = []
+    for verdict in verdicts:
+        shared = {"claim": verdict.claim.name, "headline": verdict.headline}
+        for judgement, label in labelled(verdict):
+            where = {**shared, "column": judgement.column, "outcome": label}
+            where["deviations"] = ";".join(f"{k}={v}" for k, v in judgement.deviations)
+            lines += [
+                {**where, **_plain(each)}
+                for each in judgement.comparisons or (Comparison("", "", (), ()),)
+            ]
+        if not verdict.full and not verdict.elsewhere:
+            lines.append({**shared, "outcome": verdict.headline})
+    names = dict.fromkeys(name for line in lines for name in line)
+    return csv_text([{name: line.get(name) for name in names} for line in lines])
+
+
+def _plain(each: Comparison) -> dict[str, Any]:
+    return {
+        "row": each.row,
+        "other": each.other,
+        "rounds": len(each.seeds),
+        "estimate": each.estimate,
+        "low": each.interval and each.interval.low,
+        "high": each.interval and each.interval.high,
+        "p": each.p,
+        "p_adjusted": each.p_adjusted,
+        "family": each.family,
+        "method": each.method,
+        "missing": each.missing,
+    }
+
+
+def family_words() -> str:
+    """How comparisons are tested, in two sentences for a page and a document."""
+    return (
+        "Differences are paired by seed and tested with a t-test; the variance of half a test "
+        "image is added because accuracy is discrete. P-values are adjusted (Holm) over all "
+        f"comparisons of one column at one scale, and significant below {LEVEL}. With four or more "
+        "rows and five or more rounds the error also comes from a model blocked by seed, if that "
+        "error is the larger one."
+    )
+
+
+def write(verdicts: Sequence[Verdict], folder: Path) -> list[Path]:
+    """Writes ``tables/claims.md`` and ``tables/claims.csv`` and returns their paths.
+
+    Raises:
+        InputError: there is a file where the folder should be.
+        OSError: a file could not be written.
+    """
+    texts = {"claims.md": to_markdown(verdicts), "claims.csv": to_csv(verdicts)}
+    return write_texts(folder / "tables", texts)

@@ -1,0 +1,81 @@
+"""The comparison of methods as a table."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from finished_runs import make_record
+from report_names import HOSTILE
+
+from ccloss.bench.groups import Setting, settings
+from ccloss.bench.report.method_table import (
+    caption,
+    rows,
+    texts,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write,
+)
+
+
+@pytest.fixture
+def setting() -> Setting:
+    accuracy = {"ce": (90.0, 90.4, 90.2, 90.8), "cc": (92.1, 92.0, 92.6, 92.4)}
+    records = [
+        make_record(method, seed, value)
+        for method, values in accuracy.items()
+        for seed, value in enumerate(values)
+    ]
+    return settings(records)[0]
+
+
+def test_rows_are_means_and_paired_differences(setting: Setting) -> None:
+    first, second = rows(setting)
+    assert (first.method, first.comparison) == ("ce", None)
+    assert str(first.accuracy) == "90.35 ± 0.45"
+    assert second.comparison is not None
+    assert second.comparison.estimate == pytest.approx(1.925)
+    headers, body = texts([first, second])
+    cells = dict(zip(headers, body[1], strict=True))
+    assert cells["accuracy (%)"] == "92.27 ± 0.33*"
+    assert cells["minus ce (points)"] == "+1.93"
+    assert cells["rounds"] == "4"
+
+
+def test_columns_without_a_number_are_left_out(setting: Setting) -> None:
+    for record in setting.records:
+        record.evaluation["top5"] = record.evaluation["attention_ratio"] = None
+    headers, _ = texts(rows(setting))
+    assert "top-5 (%)" not in headers
+    assert "attention ratio" not in headers
+    assert "NLL (nats)" in headers
+
+
+def test_a_metric_that_one_round_lacks_is_undefined(setting: Setting) -> None:
+    setting.records[0].evaluation["feature_ratio"] = None
+    assert rows(setting)[0].feature_ratio is None
+
+
+def test_the_caption_states_data_scale_and_test(setting: Setting) -> None:
+    text = caption(setting)
+    for part in ("digits, convnet, 3 epochs, 4 rounds a method", "500 images", "Holm"):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_escaped(name: str) -> None:
+    (found,) = settings([make_record("cc", 1, data=f"folder:{name}")])
+    markdown, latex = to_markdown(found), to_latex(found)
+    assert markdown.count("\n") == latex.count("\\\\") + 3
+    assert "<script>" not in markdown
+    assert "$x$" not in latex
+
+
+def test_files(setting: Setting, tmp_path: Path) -> None:
+    names = [path.name for path in write(setting, tmp_path)]
+    assert names == ["comparison.md", "comparison.csv", "comparison.tex"]
+    lines = list(csv.DictReader(io.StringIO(to_csv(setting))))
+    assert [line["method"] for line in lines] == ["ce", "cc"]
+    assert float(lines[1]["difference"]) == pytest.approx(1.925)
