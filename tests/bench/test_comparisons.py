@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from hypothesis import given, settings
@@ -67,7 +68,7 @@ def test_the_blocked_model_agrees_with_statsmodels(missing: int) -> None:
         "seed": [seed for values in rows.values() for seed in values],
         "value": [value for values in rows.values() for value in values.values()],
     }
-    model = ols("value ~ C(row) + C(seed)", data).fit()
+    model = ols("value ~ C(row) + C(seed)", pd.DataFrame(data)).fit()
     assert found.method == "blocked"
     assert found.error == pytest.approx((2 * model.mse_resid / 6) ** 0.5)
     t = found.estimate / found.error

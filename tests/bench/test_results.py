@@ -51,11 +51,11 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "images must be": lambda r: r["evaluation"].update(images=0),
     "'novelty'": lambda r: r.update(novelty=1),
     "no field steps": lambda r: r.pop("steps"),
-    "experiment must be an object": lambda r: r.update(experiment=None),
+    "experiment must be a valid dictionary": lambda r: r.update(experiment=None),
     "seed": lambda r: r["experiment"].update(seed="one"),
     "'data' is missing": lambda r: r["experiment"].pop("data"),
-    "classes must be": lambda r: r.update(classes=3),
-    "seconds must be": lambda r: r.update(seconds=[]),
+    "classes must be a valid list": lambda r: r.update(classes=3),
+    "seconds must be a valid number": lambda r: r.update(seconds=[]),
 }
 
 

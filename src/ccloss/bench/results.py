@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from ccloss.data.catalog import SOURCES
 from ccloss.errors import InputError
-from ccloss.training.config import RunConfig
+from ccloss.training.config import RunConfig, explain
 from ccloss.training.files import write_atomically
 from ccloss.training.records import Record, RunFolder, find_runs
 
@@ -299,16 +301,14 @@ def parse_record(content: Any) -> Record:
         and field.default_factory is dataclasses.MISSING
     ]
     _require(not missing, f"it has no field {', '.join(missing)}")
-    record = Record(**content)
-    _require(isinstance(record.method, str), "method must be a text")
-    _require(isinstance(record.experiment, dict), "experiment must be an object")
+    try:
+        record = Record(**content)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
     experiment = RunConfig.from_dict(record.experiment).to_dict()
-    _require(_is_names(record.classes), "classes must be a list of names")
     _check_evaluation(record.evaluation, len(record.classes))
-    for name in ("steps", "seconds", "images_per_second", "parameters"):
-        _require(_is_number(getattr(record, name)), f"{name} must be a number")
-    _require(_is_names(record.warnings), "warnings must be a list of texts")
-    _require(isinstance(record.provenance, dict), "provenance must be an object")
+    for name in ("seconds", "images_per_second"):
+        _require(_is_number(getattr(record, name)), f"{name} must be a finite number")
     return dataclasses.replace(
         record,
         method=printable(record.method),
@@ -324,7 +324,6 @@ def printable(text: str) -> str:
 
 
 def _check_evaluation(evaluation: Any, classes: int) -> None:
-    _require(isinstance(evaluation, dict), "evaluation must be an object")
     accuracy = evaluation.get("accuracy")
     possible = _is_number(accuracy) and 0 <= accuracy <= 100
     _require(possible, f"evaluation.accuracy is {accuracy!r}; it must be from 0 to 100")
@@ -349,10 +348,6 @@ def _parse_metrics(lines: Any) -> tuple[Mapping[str, Any], ...]:
         values = (line.get("train_accuracy"), *(line.get("terms") or {}).values())
         _require(all(map(_is_optional, values)), f"line {number} has a metric that is no number")
     return tuple(lines)
-
-
-def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _is_number(value: Any) -> bool:

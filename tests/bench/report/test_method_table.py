@@ -22,7 +22,7 @@ from ccloss.bench.report.method_table import (
 
 @pytest.fixture
 def setting() -> Setting:
-    accuracy = {"ce": (90.0, 90.4, 90.2, 90.8), "cc": (92.1, 92.0, 92.6, 92.4)}
+    accuracy = {"ce": (90.0, 90.4, 90.2, 90.8), "cc": (92.1, 92.0, 92.7, 92.4)}
     records = [
         make_record(method, seed, value)
         for method, values in accuracy.items()
@@ -36,11 +36,11 @@ def test_rows_are_means_and_paired_differences(setting: Setting) -> None:
     assert (first.method, first.comparison) == ("ce", None)
     assert str(first.accuracy) == "90.35 ± 0.45"
     assert second.comparison is not None
-    assert second.comparison.estimate == pytest.approx(1.925)
+    assert second.comparison.estimate == pytest.approx(1.95)
     headers, body = texts([first, second])
     cells = dict(zip(headers, body[1], strict=True))
-    assert cells["accuracy (%)"] == "92.27 ± 0.33*"
-    assert cells["minus ce (points)"] == "+1.93"
+    assert cells["accuracy (%)"] == "92.30 ± 0.40*"
+    assert cells["minus ce (points)"] == "+1.95"
     assert cells["rounds"] == "4"
 
 
@@ -78,4 +78,4 @@ def test_files(setting: Setting, tmp_path: Path) -> None:
     assert names == ["comparison.md", "comparison.csv", "comparison.tex"]
     lines = list(csv.DictReader(io.StringIO(to_csv(setting))))
     assert [line["method"] for line in lines] == ["ce", "cc"]
-    assert float(lines[1]["difference"]) == pytest.approx(1.925)
+    assert float(lines[1]["difference"]) == pytest.approx(1.95)

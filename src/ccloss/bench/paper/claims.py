@@ -43,7 +43,7 @@ FEATURE_RATIO = Metric("feature_ratio", "feature ratio", "", -1)
 ATTENTION_RATIO = Metric("attention_ratio", "attention ratio", "", -1)
 MERGED_PAIRS = Metric("attention_merged_pairs", "share of merged class pairs", "%", -1)
 ATTENTION_ACCURACY = Metric(
-    "attention_class_mean_accuracy", "nearest-class-mean accuracy on attention", "points", 1
+    "attention_nearest_mean_accuracy", "nearest-class-mean accuracy on attention", "points", 1
 )
 HARDNESS = Metric("hardness_correlation", "rank correlation of error and attention", "", 1)
 
