@@ -92,7 +92,7 @@ def test_folders_have_the_protocol_of_cifar100() -> None:
 
 def test_channels_of_a_folder_must_be_given() -> None:
     experiment = Experiment(data="folder:x")
-    with pytest.raises(InputError, match="channels must be given for data 'folder:x'"):
+    with pytest.raises(InputError, match="channels must be given for data 'folder:"):
         experiment.resolve()
     assert experiment.resolve(channels=1).channels == 1
     assert dataclasses.replace(experiment, channels=3).resolve(channels=1).channels == 3
