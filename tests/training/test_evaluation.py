@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import torch
 
+from ccloss.data.images import MemoryImages
 from ccloss.errors import InputError
 from ccloss.training.components import load_data
 from ccloss.training.evaluation import evaluate, load_model
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from runs import small_config, small_data
+from runs import Listener, small_config, small_data
 
 DATA = small_data()
 
@@ -46,3 +47,14 @@ def test_damaged_weights_are_reported(folder: RunFolder) -> None:
     folder.model.write_bytes(folder.model.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"model\.safetensors cannot be read"):
         load_model(folder)
+
+
+def test_changed_test_images_are_rejected_unless_allowed(finished_run: RunFolder) -> None:
+    pixels = DATA.test.pixels.clone()
+    pixels[0, 0, 0, 0] ^= 1
+    changed = DATA._replace(test=MemoryImages(pixels, DATA.test.labels))
+    with pytest.raises(InputError, match="the test images of digits are not those of the run"):
+        evaluate(finished_run, changed)
+    reporter = Listener()
+    evaluate(finished_run, changed, allow_changed_data=True, reporter=reporter)
+    assert reporter.warnings == ["the test images of digits are not those of the run"]

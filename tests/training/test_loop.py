@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ccloss.data.images import fingerprint
 from ccloss.errors import DivergenceError
 from ccloss.losses import make_loss
 from ccloss.training.components import load_data
@@ -60,8 +59,7 @@ def test_tensorboard_shows_the_same_numbers(finished_run: RunFolder) -> None:
 
 
 def test_record_has_the_digests_of_the_images(finished_run: RunFolder) -> None:
-    used = finished_run.read_record().provenance["images"]
-    assert used == {"train": fingerprint(DATA.train), "test": fingerprint(DATA.test)}
+    assert finished_run.read_record().provenance["data"] == DATA.digests()
 
 
 def test_max_steps_ends_within_an_epoch_and_shortens_the_schedule(

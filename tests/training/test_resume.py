@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from ccloss.data.images import MemoryImages
 from ccloss.errors import InputError
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
@@ -136,6 +137,16 @@ def test_damaged_files_stop_a_resume_in_one_line(
     assert "\n" not in str(raised.value)
     assert content(interrupted.path) == before
     train(small_config(epochs=1), interrupted, DATA, overwrite=True)
+
+
+def test_changed_images_stop_a_resume_unless_allowed(interrupted: RunFolder) -> None:
+    pixels = DATA.train.pixels.clone()
+    pixels[0, 0, 0, 0] ^= 1
+    changed = DATA._replace(train=MemoryImages(pixels, DATA.train.labels))
+    with pytest.raises(InputError, match="the train images of digits are not those of the run"):
+        train(small_config(), interrupted, changed, resume=True)
+    record = train(small_config(), interrupted, changed, resume=True, allow_changed_data=True)
+    assert record.warnings == ["the train images of digits are not those of the run"]
 
 
 def test_state_of_another_network_stops_a_resume(interrupted: RunFolder) -> None:

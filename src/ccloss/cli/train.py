@@ -18,6 +18,7 @@ def train(
     data_root: DataRoot = None,
     resume: bool = False,
     overwrite: bool = False,
+    allow_changed_data: bool = False,
     workers: int | None = None,
 ) -> None:
     """Train one network. Options of the loss are given as --loss.OPTION, e.g. --loss.weight 0.5.
@@ -28,6 +29,7 @@ def train(
         data_root: Folder with the data. Without it they are downloaded from the Hugging Face Hub.
         resume: Continue from the last checkpoint.
         overwrite: Delete the run in the folder and train again.
+        allow_changed_data: Continue, with a warning, if the images have changed.
         workers: Processes that decode large images. By default as many as the cores allow.
     """
     from ccloss.bench.campaign.plan import resolve_for
@@ -44,6 +46,7 @@ def train(
         dataset,
         resume=resume,
         overwrite=overwrite,
+        allow_changed_data=allow_changed_data,
         workers=workers,
         reporter=reporter,
     )
@@ -52,12 +55,20 @@ def train(
         print(f"run folder: {printable(str(out))}")
 
 
-def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = None) -> None:
+def evaluate(
+    run: Path,
+    /,
+    *,
+    data_root: DataRoot = None,
+    allow_changed_data: bool = False,
+    workers: int | None = None,
+) -> None:
     """Evaluate the network of a finished run again on the run's test images.
 
     Args:
         run: Folder of the run.
         data_root: Folder with the data. Without it they are downloaded from the Hugging Face Hub.
+        allow_changed_data: Continue, with a warning, if the images have changed.
         workers: Processes that decode large images. By default as many as the cores allow.
     """
     folder = RunFolder(run)
@@ -68,7 +79,13 @@ def evaluate(run: Path, /, *, data_root: DataRoot = None, workers: int | None = 
 
     reporter = progress_reporter()
     dataset = load_data(RunConfig.from_dict(record.experiment), data_root, reporter)
-    evaluation = evaluate_run(folder, dataset, workers=workers, reporter=reporter)
+    evaluation = evaluate_run(
+        folder,
+        dataset,
+        allow_changed_data=allow_changed_data,
+        workers=workers,
+        reporter=reporter,
+    )
     if is_main_process():
         _print_evaluation(record.method, {**evaluation, "split": record.evaluation["split"]})
 

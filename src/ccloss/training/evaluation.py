@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ccloss.data.loader import Batch, Loader
-from ccloss.data.sources import Dataset
+from ccloss.data.sources import Dataset, check_same_data
 from ccloss.errors import InputError
 from ccloss.models import Classifier
 from ccloss.output import Output
@@ -26,6 +26,7 @@ def evaluate(
     folder: RunFolder,
     dataset: Dataset,
     *,
+    allow_changed_data: bool = False,
     workers: int | None = None,
     reporter: ProgressReporter | None = None,
 ) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def evaluate(
     Args:
         folder: the run's folder.
         dataset: the run's data, see :func:`ccloss.training.components.load_data`.
+        allow_changed_data: continue with a warning if the test images have changed.
         workers: processes on this machine that decode large images; ``None``: by its cores.
         reporter: shows the progress.
 
@@ -46,12 +48,18 @@ def evaluate(
             f"data {dataset.name} has {len(dataset.classes)} classes, and the run in "
             f"{folder.path} has {len(record.classes)} or others; evaluate on the run's own data"
         )
+    reporter = reporter or NullProgress()
+    warning = check_same_data(
+        record.provenance.get("data"), dataset, allow_changed=allow_changed_data, splits=("test",)
+    )
+    if warning is not None:
+        reporter.warn(warning)
     config = RunConfig.from_dict(record.experiment)
     accelerator = make_accelerator(config.precision)
     network = accelerator.prepare_model(load_model(folder), evaluation_mode=True)
     loader = build_eval_loader(config, dataset, accelerator, workers)
     with fp32_without_tf32(config.precision):
-        return measure(_predict(network, loader, reporter or NullProgress()))
+        return measure(_predict(network, loader, reporter))
 
 
 def load_model(folder: RunFolder) -> Classifier:

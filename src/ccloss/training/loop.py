@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ccloss.data.images import ImageSet, MemoryImages, fingerprint
-from ccloss.data.sources import Dataset
+from ccloss.data.sources import Dataset, check_same_data
 from ccloss.errors import InputError
 from ccloss.training.checkpoint import (
     Progress,
@@ -46,6 +45,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    allow_changed_data: bool = False,
     workers: int | None = None,
     reporter: ProgressReporter | None = None,
 ) -> Record:
@@ -60,6 +60,7 @@ def train(
         dataset: its images, see :func:`ccloss.training.components.load_data`.
         resume: continue from the last checkpoint; start if there is none.
         overwrite: delete the run in the folder and train again.
+        allow_changed_data: resume with a warning if the images have changed.
         workers: processes on this machine that decode large images; ``None``: by its cores.
         reporter: shows the progress.
 
@@ -74,6 +75,7 @@ def train(
         stack.enter_context(fp32_without_tf32(config.precision))
         run = build_components(config, dataset, workers, log.add)
         on_main_process(lambda: _open(folder, config, resume, overwrite, stack))
+        on_main_process(lambda: _check_data(folder, dataset, allow_changed_data, log))
         done = _restore(folder, run, log)
         writer = stack.enter_context(RunWriter(folder, done))
 
@@ -172,17 +174,10 @@ def _make_record(
         warnings=warnings,
         provenance={
             **provenance(device_name(run.accelerator.device)),
-            "images": {
-                "train": _fingerprint(dataset.train),
-                "test": _fingerprint(dataset.test),
-            },
+            "data": folder.read_data_digests(),
+            "revision": dataset.revision,
         },
     )
-
-
-def _fingerprint(images: ImageSet) -> str | None:
-    """Digest of images in memory; for others every image would have to be decoded again."""
-    return fingerprint(images) if isinstance(images, MemoryImages) else None
 
 
 # ---- the folder ----------------------------------------------------------------------------------
@@ -237,6 +232,17 @@ def _check_folder(folder: RunFolder, config: RunConfig, resume: bool, overwrite:
             f"{folder.path} holds a run of another experiment ({changed}); resume it with its own "
             "options, or use another --out"
         )
+
+
+def _check_data(folder: RunFolder, dataset: Dataset, allow_changed: bool, log: WarningLog) -> None:
+    """Compares the images with those that the run has been trained on so far."""
+    stored = folder.read_data_digests()
+    if stored is None:
+        folder.write_data_digests(dataset.digests())
+        return
+    warning = check_same_data(stored, dataset, allow_changed=allow_changed)
+    if warning is not None:
+        log.add(warning)
 
 
 def _restore(folder: RunFolder, run: Components, log: WarningLog) -> Progress:

@@ -2,7 +2,8 @@
 
 A run's folder holds::
 
-    experiment.json            the configuration; written first
+    data.json                  digests of the images
+    experiment.json            the configuration; marks the run as started
     metrics.jsonl              one line per epoch
     checkpoints/               the last two states
     tensorboard/               the metrics as events
@@ -63,8 +64,8 @@ class Record:
         images_per_second: training images per second of training.
         parameters: number of parameters of the model.
         warnings: warnings of the run, one line each.
-        provenance: see :func:`ccloss.training.provenance.provenance`; ``images`` holds SHA-256
-            digests of the images that are held in memory.
+        provenance: see :func:`ccloss.training.provenance.provenance`; ``data`` holds the SHA-256
+            digests of the training and test images, ``revision`` the commit of a Hub repository.
     """
 
     method: str
@@ -117,6 +118,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.data = self.path / "data.json"
         self.experiment = self.path / "experiment.json"
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
@@ -236,6 +238,10 @@ class RunFolder:
             self.experiment, read_json(self.experiment, "a run folder (made by `ccloss train`)")
         )
 
+    def read_data_digests(self) -> dict[str, Any] | None:
+        """Digests of the images of the run; ``None`` for a run of an older version."""
+        return read_json(self.data, "a run folder") if self.data.exists() else None
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """One mapping per epoch, in order; a last line that a kill has cut short is left out.
 
@@ -288,6 +294,10 @@ class RunFolder:
     def write_config(self, config: RunConfig) -> None:
         """Writes the configuration, which marks the run as started."""
         write_atomically(self.experiment, to_json(config.to_dict()))
+
+    def write_data_digests(self, digests: Mapping[str, str]) -> None:
+        """Writes the digests of the images, with which a resumed run compares its own."""
+        write_atomically(self.data, to_json(digests))
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Appends the metrics of one epoch."""
