@@ -78,7 +78,7 @@ def test_other_packages_are_hidden() -> None:
 
 def test_training_loop_of_the_readme_needs_torch_alone() -> None:
     loop = blocks(ROOT / "README.md", "python")[0]
-    done = run(loop.code + "\nprint('backward' in dir(loss), 'timm' in sys.modules)")
+    done = run(loop.code + "\nprint(value.isfinite().item(), 'timm' in sys.modules)")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "True False"
 
