@@ -135,7 +135,7 @@ def test_published_and_measured_are_shown_together(run, read):
     shown = read(*made)
     assert "98.32 ± 0.08" in shown.cells
     assert any(cell.startswith("99.10 ± 0.10") for cell in shown.cells)
-    assert "measured at 2 epochs instead of 300" in shown.text
+    assert "measured at 3 epochs instead of 300" in shown.text
     (panel,) = shown.data["grids"][0]
     place = panel["rows"].index("cc")
     assert (panel["published"][place], panel["mean"][place]) == (98.32, 99.1)
@@ -254,7 +254,7 @@ def test_pictures_are_of_the_lowest_seed(run, read):
 
 
 def test_only_the_first_panels_use_t_sne(run, read, monkeypatch):
-    monkeypatch.setattr(page._Panels, "tsne", 1)
+    monkeypatch.setattr(page, "TSNE_PANELS", 1)
     many = {"images": 30, "classes": ["a", "b", "c"]}
     panels = read(run("ce", **many), run("cc", **many)).data["settings"][0]["features"]
     assert "t-SNE" in panels[0]["projection"]
@@ -291,7 +291,7 @@ def test_nothing_to_show_is_an_error(tmp_path):
 
 def test_two_hundred_runs_fit(record, run, monkeypatch):
     """Twenty methods of ten rounds with a hundred classes; one sample a method."""
-    monkeypatch.setattr(page._Panels, "tsne", 0)  # its time does not depend on the size
+    monkeypatch.setattr(page, "TSNE_PANELS", 0)  # its time does not depend on the size
     classes = [f"class {label}" for label in range(100)]
     epochs = tuple(
         {"epoch": epoch, "terms": dict.fromkeys(("total", "ce", "intra", "inter", "ratio"), 1 / 3)}

@@ -84,7 +84,8 @@ def content(results: Results) -> dict[str, Any]:
     found = settings(results.records)
     grids = [grid for grid in paper_tables.grids(results.records) if grid.is_informative]
     judged = verdicts.judge(results.records)
-    panels = _Panels({id(run.record): run for run in results.runs}, pictures.Sheets())
+    runs = {id(run.record): run for run in results.runs}
+    panels = _Panels(runs, pictures.Sheets(), TSNE_PANELS)
     methods = method_order(results.records)
     shown = [_setting(place, setting, panels, methods) for place, setting in enumerate(found)]
     absent = verdicts.not_run(judged)
@@ -246,7 +247,7 @@ class _Panels:
 
     runs: Mapping[int, Run]
     sheets: pictures.Sheets
-    tsne: int = TSNE_PANELS
+    tsne: int
 
     def sample(self, record: Record) -> TestSample | str:
         """The test images of a run, or why there are none."""
