@@ -27,6 +27,40 @@ def class_distances(attention: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return intra, inter
 
 
+def class_distances_by_rows(attention: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`class_distances` with one loop, for large batches and (N, K) rows."""
+    vectors, rows = attention.double(), rows.double()
+    intra = inter = (vectors * 0).sum()
+    for i in range(len(vectors) - 1):
+        distances = ((vectors[i + 1 :] - vectors[i]) ** 2).sum(1)
+        same = rows[i + 1 :] @ rows[i]
+        intra = intra + (distances * same).sum()
+        inter = inter + (distances * (1 - same)).sum()
+    return intra, inter
+
+
+def class_overlap(attention: Tensor, rows: Tensor, eps: float = 1e-6) -> Tensor:
+    """Mean over pairs of classes of within / (within + distance), from (N, K) rows."""
+    vectors, rows = attention.double(), rows.double()
+    counts = rows.sum(0).tolist()
+    zero = (vectors * 0).sum()
+    means, scatter = [], zero
+    for k, count in enumerate(counts):
+        mean = (rows[:, k, None] * vectors).sum(0) / (count or 1)
+        means.append(mean)
+        for vector, row in zip(vectors, rows, strict=True):
+            scatter = scatter + row[k] * ((vector - mean) ** 2).sum()
+    within = 2 * scatter / len(vectors)
+    total, weight = zero, 0.0
+    for k in range(len(counts)):
+        for j in range(k):
+            pairs = counts[k] * counts[j]
+            distance = ((means[k] - means[j]) ** 2).sum()
+            total = total + pairs * within / (within + distance + eps)
+            weight += pairs
+    return total / weight if weight else zero
+
+
 def pair_counts(labels: Tensor) -> tuple[float, float]:
     """Pairs i < j of one class and of two."""
     intra = inter = 0.0

@@ -13,17 +13,14 @@ import ccloss
 
 SOURCE = Path(ccloss.__file__).parent
 
-CORE = {"errors", "validation", "output", "functional", "options", "passes", "kernels"}
+CORE = {"errors", "validation", "output", "functional"}
 LIBRARY = CORE | {"losses", "models"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "validation": {"errors"},
     "output": set(),
-    "functional": {"errors", "validation", "options", "passes", "kernels"},
-    "options": {"errors"},
-    "passes": {"kernels"},
-    "kernels": set(),
+    "functional": {"errors", "validation"},
     "losses": CORE,
     "models": CORE,
     "data": LIBRARY,

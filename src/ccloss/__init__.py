@@ -19,8 +19,10 @@ if TYPE_CHECKING:
         LOSSES,
         ArcFaceLoss,
         ASoftmaxLoss,
+        CCLoss,
         CenterLoss,
         ChannelCorrelationLoss,
+        ClassOverlapLoss,
         CosFaceLoss,
         CrossEntropyLoss,
         FocalInterClassAngularLoss,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
         VirtualSoftmaxLoss,
         make_loss,
     )
-    from ccloss.losses import ChannelCorrelationLoss as CCLoss
     from ccloss.models import (
         ChannelAttention,
         Classifier,
@@ -53,6 +54,7 @@ __all__ = [
     "CenterLoss",
     "ChannelAttention",
     "ChannelCorrelationLoss",
+    "ClassOverlapLoss",
     "Classifier",
     "ClassifierHead",
     "CosFaceLoss",
@@ -73,40 +75,16 @@ __all__ = [
     "tap",
 ]
 
-_HOMES = {
-    "LOSSES": "ccloss.losses",
-    "ASoftmaxLoss": "ccloss.losses",
-    "ArcFaceLoss": "ccloss.losses",
-    "CenterLoss": "ccloss.losses",
-    "ChannelCorrelationLoss": "ccloss.losses",
-    "CosFaceLoss": "ccloss.losses",
-    "CrossEntropyLoss": "ccloss.losses",
-    "FocalInterClassAngularLoss": "ccloss.losses",
-    "FocalLoss": "ccloss.losses",
-    "InterClassAngularLoss": "ccloss.losses",
-    "Loss": "ccloss.losses",
-    "MetricLearningLoss": "ccloss.losses",
-    "MutualChannelLoss": "ccloss.losses",
-    "VirtualSoftmaxLoss": "ccloss.losses",
-    "make_loss": "ccloss.losses",
-    "ChannelAttention": "ccloss.models",
-    "Classifier": "ccloss.models",
-    "ClassifierHead": "ccloss.models",
-    "attach": "ccloss.models",
-    "build_model": "ccloss.models",
-    "tap": "ccloss.models",
-    "InputError": "ccloss.errors",
-    "Output": "ccloss.output",
-}
+_MODULES = ("ccloss.errors", "ccloss.output", "ccloss.losses", "ccloss.models")
 
 
 def __getattr__(name: str) -> Any:
     if name == "functional":
         return import_module("ccloss.functional")
-    if name == "CCLoss":
-        return import_module("ccloss.losses").ChannelCorrelationLoss
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        for module in map(import_module, _MODULES):
+            if hasattr(module, name):
+                return getattr(module, name)
     raise AttributeError(f"module 'ccloss' has no attribute {name!r}")
 
 

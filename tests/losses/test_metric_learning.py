@@ -118,6 +118,14 @@ def test_term_is_computed_in_float32_under_autocast() -> None:
     assert torch.equal(total, loss(output, HARD))
 
 
+def test_ignored_samples_do_not_count() -> None:
+    output, loss = make_output(), make_loss("pml:TripletMarginLoss")
+    labels = torch.where(torch.arange(len(HARD)) < 8, HARD, -100)
+    kept = output._replace(logits=output.logits[:8], features=output.features[:8])
+    torch.testing.assert_close(loss.terms(output, labels), loss.terms(kept, HARD[:8]))
+    assert loss(output, torch.full_like(HARD, -100)) == 0
+
+
 def test_soft_labels_are_rejected() -> None:
     with pytest.raises(InputError, match="a pair is of one class or of two"):
         make_loss("pml:TripletMarginLoss")(make_output(), SOFT)

@@ -133,8 +133,7 @@ class ScaledLoss(Loss):
         super().__init__(label_smoothing=label_smoothing)
         self.factor = factor
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         return {"total": self.cross_entropy(self.factor * output.logits, labels)}
 
 

@@ -1,4 +1,4 @@
-"""Two processes with half a batch each are one process with the whole batch."""
+"""Two or three processes with a share of a batch each equal one process with the whole batch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ccloss import ClassifierHead, build_model
-from ccloss.functional import class_distances
+from ccloss import ClassifierHead, Output, build_model
+from ccloss.functional import IGNORE_INDEX, channel_correlation, class_distances
 from ccloss.losses import ChannelCorrelationLoss
 
-WORLD, SAMPLES, CLASSES, WIDTH, STEPS = 2, 32, 5, 24, 3
+SAMPLES, CLASSES, WIDTH, STEPS = 30, 5, 24, 3
 
 Split = Callable[[Tensor], Tensor]
 
@@ -27,27 +27,30 @@ def make_labels(kind: str) -> Tensor:
     mixed = torch.randint(CLASSES, (SAMPLES,), generator=generator(1))
     if kind == "mixed":
         return mixed
-    if kind == "disjoint":  # the first half of the batch has classes 0 and 1, the second 2, 3, 4
-        first, second = torch.arange(SAMPLES // 2) % 2, 2 + torch.arange(SAMPLES // 2) % 3
-        return torch.cat([first, second])
+    if kind == "disjoint":  # no two processes see the same class
+        return torch.arange(SAMPLES) * CLASSES // SAMPLES
+    if kind == "ignored":
+        return torch.where(torch.arange(SAMPLES) % 7 == 0, IGNORE_INDEX, mixed)
     draws = torch.rand(SAMPLES, CLASSES, generator=generator(2), dtype=torch.float64)
     return (4 * draws).softmax(1)
 
 
-LABELS = ("mixed", "disjoint", "soft")
+LABELS = ("mixed", "disjoint", "ignored", "soft")
 
 
 def whole(batch: Tensor) -> Tensor:
     return batch
 
 
-def half(batch: Tensor) -> Tensor:
-    return batch.chunk(WORLD)[dist.get_rank()]
+def share(batch: Tensor) -> Tensor:
+    """An equal share for each process."""
+    return batch.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def uneven(batch: Tensor) -> Tensor:
-    """12 samples and 20."""
-    return batch[:12] if dist.get_rank() == 0 else batch[12:]
+    """18 and 12 samples, or 18, 11 and 1: the cuts follow the disjoint classes."""
+    cuts = [18, 12] if dist.get_world_size() == 2 else [18, 11, 1]
+    return batch.split(cuts)[dist.get_rank()]
 
 
 def train(model: nn.Module, batch: Tensor, labels: Tensor, split: Split) -> dict[str, Any]:
@@ -87,7 +90,7 @@ def measure(labels: str, reduction: Any, split: Split, group: Any) -> dict[str, 
     vectors = torch.rand(SAMPLES, WIDTH, generator=generator(3), dtype=torch.float64)
     mine = split(vectors).requires_grad_()
     intra, inter = class_distances(
-        mine, split(make_labels(labels)), reduction, num_classes=CLASSES, group=group
+        mine, split(make_labels(labels)), reduction, num_classes=CLASSES, process_group=group
     )
     (of_intra,) = torch.autograd.grad(intra, mine, retain_graph=True)
     (of_inter,) = torch.autograd.grad(inter, mine)
@@ -107,43 +110,62 @@ def evaluate(split: Split, training: bool) -> Tensor:
     return loss.terms(head(split(vectors)), split(make_labels("mixed")))["ratio"].detach()
 
 
-def second_derivative() -> str:
-    vectors = torch.rand(4, 3, generator=generator(0)).requires_grad_()
-    labels = torch.tensor([0, 1, 0, 1])
-    intra, _ = class_distances(vectors, labels, num_classes=2, group=dist.group.WORLD)
-    try:
-        torch.autograd.grad(intra, vectors, create_graph=True)
-    except RuntimeError as error:
-        return str(error)
-    return "no error"
+def evaluate_loss(split: Split, **options: Any) -> Tensor:
+    """The loss of a joined batch in training mode, by its ratio."""
+    vectors = torch.rand(SAMPLES, WIDTH, generator=generator(0), dtype=torch.float64)
+    logits = torch.zeros(SAMPLES, CLASSES, dtype=torch.float64)
+    output = Output(split(logits), attention=split(vectors))
+    return ChannelCorrelationLoss(**options).terms(output, split(make_labels("mixed")))["ratio"]
 
 
-def work(rank: int, folder: str) -> None:
-    """All that two processes are to do, in one start of them."""
+def second_derivative(split: Split, group: Any) -> Tensor:
+    """d |d ratio / d vectors|^2 / d vectors of this process's vectors."""
+    vectors = split(torch.rand(SAMPLES, 3, generator=generator(0), dtype=torch.float64))
+    vectors.requires_grad_()
+    labels = split(make_labels("mixed"))
+    ratio = channel_correlation(vectors, labels, num_classes=CLASSES, process_group=group)
+    (first,) = torch.autograd.grad(ratio, vectors, create_graph=True)
+    squared = first.square().sum()
+    if group is not None:  # the norm of the whole gradient, on every process
+        total = squared.detach().clone()
+        dist.all_reduce(total)
+        squared = squared + (total - squared.detach())
+    (second,) = torch.autograd.grad(squared, vectors)
+    return second
+
+
+def work(rank: int, world: int, folder: str) -> None:
+    """Everything that the processes compute, in one start of them."""
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world
     )
     found: dict[Any, Any] = {}
     for labels in LABELS:
-        found["head", labels] = train_head(labels, half, DistributedDataParallel)
+        if labels != "ignored":  # their number differs between processes, so does the mean of CE
+            found["head", labels] = train_head(labels, share, DistributedDataParallel)
         for reduction in ("sum", "mean"):
             found["uneven", labels, reduction] = measure(
                 labels, reduction, uneven, dist.group.WORLD
             )
-    found["convnet"] = train_convnet(half, DistributedDataParallel)
-    found["eval"] = evaluate(half, training=False)
-    found["train"] = evaluate(half, training=True)
-    found["second"] = second_derivative()
+    found["convnet"] = train_convnet(share, DistributedDataParallel)
+    found["eval"] = evaluate(share, training=False)
+    found["train"] = evaluate(share, training=True)
+    found["default group"] = evaluate_loss(share).detach()
+    found["given group"] = evaluate_loss(share, process_group=dist.group.WORLD).detach()
+    found["no group"] = evaluate_loss(share, process_group=None).detach()
+    found["second"] = second_derivative(uneven, dist.group.WORLD)
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
+@pytest.fixture(scope="module", params=[2, 3])
+def ranks(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[Any, Any]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(work, (str(folder),), nprocs=WORLD)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+    torch.multiprocessing.spawn(work, (request.param, str(folder)), nprocs=request.param)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
 
 
 def compare(one: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
@@ -154,13 +176,13 @@ def compare(one: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
                     rank["terms"][step][name], terms[name], rtol=1e-9, atol=0
                 )
         for name in ("ce", "total"):
-            mean = sum(rank["terms"][step][name] for rank in ranks) / WORLD
+            mean = sum(rank["terms"][step][name] for rank in ranks) / len(ranks)
             torch.testing.assert_close(mean, terms[name], rtol=1e-9, atol=0)
     for rank in ranks:
         torch.testing.assert_close(rank["parameters"], one["parameters"], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("labels", ["mixed", "disjoint", "soft"])
 def test_head_is_trained_as_in_one_process(ranks: list[dict[Any, Any]], labels: str) -> None:
     one = train_head(labels, whole, whole)  # type: ignore[arg-type]
     assert one["terms"][-1]["total"] < one["terms"][0]["total"]
@@ -184,18 +206,32 @@ def test_batches_of_different_sizes_are_one_batch(
             torch.testing.assert_close(rank[name], one[name], rtol=1e-12, atol=0)
     for name in ("of_intra", "of_inter"):
         joined = torch.cat([rank[name] for rank in found])
-        torch.testing.assert_close(joined, WORLD * one[name], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(joined, len(ranks) * one[name], rtol=1e-9, atol=1e-12)
 
 
-def test_processes_join_their_batches_in_training_alone(ranks: list[dict[Any, Any]]) -> None:
+def test_processes_join_their_batches_in_training_mode_only(
+    ranks: list[dict[Any, Any]],
+) -> None:
     joined = evaluate(whole, training=True)
-    for index, rank in enumerate(ranks):
-        own = evaluate(lambda batch, index=index: batch.chunk(WORLD)[index], training=False)
+    for number, rank in enumerate(ranks):
+        own = evaluate(lambda batch, n=number: batch.chunk(len(ranks))[n], training=False)
         torch.testing.assert_close(rank["train"], joined)
         torch.testing.assert_close(rank["eval"], own)
         assert abs(own - joined) > 0.01 * joined
 
 
-def test_second_derivative_over_processes_is_refused(ranks: list[dict[Any, Any]]) -> None:
-    for rank in ranks:
-        assert "not defined over a process group" in rank["second"]
+def test_process_group_of_the_loss(ranks: list[dict[Any, Any]]) -> None:
+    joined = evaluate_loss(whole)
+    for number, rank in enumerate(ranks):
+        own = evaluate_loss(lambda batch, n=number: batch.chunk(len(ranks))[n])
+        torch.testing.assert_close(rank["default group"], joined)
+        torch.testing.assert_close(rank["given group"], joined)
+        torch.testing.assert_close(rank["no group"], own)
+
+
+def test_second_derivative_over_processes(ranks: list[dict[Any, Any]]) -> None:
+    # Each process scales the gradient by the number of processes, so its square by the square,
+    # and the second backward pass by the number once more.
+    one = second_derivative(whole, None)
+    joined = torch.cat([rank["second"] for rank in ranks])
+    torch.testing.assert_close(joined, len(ranks) ** 3 * one / len(ranks), rtol=1e-9, atol=1e-9)

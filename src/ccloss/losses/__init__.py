@@ -14,7 +14,7 @@ from ccloss.errors import InputError, unknown_name, unknown_option
 from ccloss.losses.angular import ArcFaceLoss, ASoftmaxLoss, CosFaceLoss
 from ccloss.losses.base import Loss, Need
 from ccloss.losses.center import CenterLoss
-from ccloss.losses.channel_correlation import ChannelCorrelationLoss
+from ccloss.losses.channel_correlation import ChannelCorrelationLoss, ClassOverlapLoss
 from ccloss.losses.cross_entropy import CrossEntropyLoss
 from ccloss.losses.focal import FocalLoss
 from ccloss.losses.inter_class import FocalInterClassAngularLoss, InterClassAngularLoss
@@ -38,11 +38,18 @@ LOSSES: dict[str, type[Loss]] = {
     "cosface": CosFaceLoss,
     "arcface": ArcFaceLoss,
     "virtual-softmax": VirtualSoftmaxLoss,
+    "class-overlap": ClassOverlapLoss,
 }
 """Class of each loss by its name in the command and in tables."""
 
+CCLoss = ChannelCorrelationLoss
+"""Short name of the paper's loss."""
+
 _SIZES = ("num_classes", "features")
 """Arguments of losses that follow from data and network and are not options."""
+
+_NOT_OPTIONS = (*_SIZES, "process_group")
+"""Arguments of losses that have no textual form or follow from data and network."""
 
 
 class Description(NamedTuple):
@@ -111,7 +118,7 @@ def loss_options(name: str) -> dict[str, Any]:
     Raises:
         InputError: an unknown loss.
     """
-    hidden = (*_SIZES, "name") if name.startswith(PML_PREFIX) else _SIZES
+    hidden = (*_NOT_OPTIONS, "name") if name.startswith(PML_PREFIX) else _NOT_OPTIONS
     options = {
         option: parameter.default
         for option, parameter in inspect.signature(loss_class(name)).parameters.items()
@@ -138,8 +145,10 @@ __all__ = [
     "PML_PREFIX",
     "ASoftmaxLoss",
     "ArcFaceLoss",
+    "CCLoss",
     "CenterLoss",
     "ChannelCorrelationLoss",
+    "ClassOverlapLoss",
     "CosFaceLoss",
     "CrossEntropyLoss",
     "Description",

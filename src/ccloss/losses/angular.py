@@ -2,13 +2,19 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import final
 
 import torch
 from torch import Tensor
 
-from ccloss.losses.base import Loss, full_precision, unit_vectors, without_autocast
+from ccloss.losses.base import (
+    ClassWeights,
+    Loss,
+    class_indices,
+    full_precision,
+    unit_vectors,
+    without_autocast,
+)
 from ccloss.output import Output
 from ccloss.validation import (
     require_angle,
@@ -25,18 +31,18 @@ class MarginLoss(Loss):
     margin is defined for one true class; ``label_smoothing`` smooths the cross-entropy's target.
     """
 
-    needs = frozenset({"classifier_weight"})
+    needs = frozenset({"features", "classifier_weight"})
     unit_classifier = True
     takes_soft_labels = False
     hard_labels_because = "it has a margin for one true class"
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         assert output.classifier_weight is not None  # `needs` requires it
+        assert output.features is not None  # `needs` names it
         features = full_precision(output.features)
         with without_autocast(features):
             units = unit_vectors(full_precision(output.classifier_weight))
-            logits = self.logits(features, units.to(features.dtype), labels.long()[:, None])
+            logits = self.logits(features, units.to(features.dtype), class_indices(labels)[:, None])
         ce = self.cross_entropy(logits, labels)
         return {"total": ce, "ce": ce}
 
@@ -97,7 +103,7 @@ class ASoftmaxLoss(MarginLoss):
         annealing_rate: float = 0.12,
         annealing_end: float = 5.0,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
@@ -111,12 +117,11 @@ class ASoftmaxLoss(MarginLoss):
         self.annealing_end = annealing_end
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         if self.training:
             # Not in place: a compiled backward pass may read the value of the forward pass again.
             self.steps = self.steps + 1
-        terms = super().terms(output, labels)
+        terms = super().compute(output, labels)
         return {**terms, "annealing": self._annealing(terms["total"].dtype)}
 
     def logits(self, features: Tensor, units: Tensor, labels: Tensor) -> Tensor:
@@ -171,7 +176,7 @@ class CosFaceLoss(MarginLoss):
         scale: float = 30.0,
         margin: float = 0.35,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
@@ -224,7 +229,7 @@ class ArcFaceLoss(MarginLoss):
         scale: float = 30.0,
         margin: float = 0.5,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)

@@ -1,13 +1,20 @@
 """Center loss."""
 
-from collections.abc import Sequence
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from ccloss.errors import InputError
-from ccloss.losses.base import Loss, full_precision, without_autocast
+from ccloss.losses.base import (
+    ClassWeights,
+    Loss,
+    class_indices,
+    full_precision,
+    mean_over_samples,
+    valid_samples,
+    without_autocast,
+)
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative, require_positive_integer
 
@@ -45,6 +52,7 @@ class CenterLoss(Loss):
         InputError: an argument out of range.
     """
 
+    needs = frozenset({"features"})
     formula = "CE + weight / 2 * mean_i |f_i - c_{y_i}|^2, centers c learned"
     source = "Wen et al. 2016, eqs. 2-5; official formula (step of the centers: our reading)"
 
@@ -54,7 +62,7 @@ class CenterLoss(Loss):
         features: int,
         weight: float = 0.003,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
@@ -66,6 +74,7 @@ class CenterLoss(Loss):
 
     def check(self, output: Output, labels: Tensor) -> None:
         super().check(output, labels)
+        assert output.features is not None  # `needs` names it
         expected = output.logits.shape[1], output.features.shape[-1]
         if tuple(self.centers.shape) != expected:
             raise InputError(
@@ -73,17 +82,17 @@ class CenterLoss(Loss):
                 f"got {tuple(self.centers.shape)}"
             )
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         ce = self.cross_entropy(output.logits, labels)
+        assert output.features is not None  # `needs` names it
         features = full_precision(output.features)
         centers = self.centers.to(torch.promote_types(self.centers.dtype, features.dtype))
         with without_autocast(features):
             if labels.is_floating_point():
                 distances, delta = _soft_distances(features, centers.detach(), labels)
             else:
-                distances, delta = _hard_distances(features, centers.detach(), labels.long())
-        center = distances.mean() / 2
+                distances, delta = _hard_distances(features, centers.detach(), labels)
+        center = mean_over_samples(distances, labels) / 2
         step = (centers * delta).sum()
         # step - step.detach() is 0; its gradient at the centers is delta.
         total = ce + self.weight * center + (step - step.detach())
@@ -95,9 +104,10 @@ class CenterLoss(Loss):
 
 def _hard_distances(features: Tensor, centers: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances (N,) to the samples' centers, and delta (K, D) of eq. 4."""
-    differences = features - centers[labels]
-    counts = torch.ones_like(centers[:, 0]).index_add(0, labels, differences.new_ones(len(labels)))
-    sums = torch.zeros_like(centers).index_add(0, labels, -differences.detach())
+    index, valid = class_indices(labels), valid_samples(labels)
+    differences = features - centers[index]
+    counts = torch.ones_like(centers[:, 0]).index_add(0, index, valid.to(centers.dtype))
+    sums = torch.zeros_like(centers).index_add(0, index, -differences.detach() * valid[:, None])
     return differences.square().sum(1), sums / counts[:, None]
 
 

@@ -1,20 +1,99 @@
-"""The paper's loss."""
+"""The paper's loss, and a variant that does not merge classes."""
 
-from collections.abc import Mapping, Sequence
-from typing import final
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Literal, final
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ccloss import functional
+from ccloss.errors import InputError
 from ccloss.functional import Reduction
-from ccloss.losses.base import Loss
-from ccloss.options import check_options
+from ccloss.losses.base import ClassWeights, Loss
 from ccloss.output import Output
+from ccloss.validation import require_choice, require_nonnegative, require_positive
+
+Group = dist.ProcessGroup | Literal["default"] | None
+
+
+class AttentionLoss(Loss):
+    """Cross-entropy plus ``weight`` times a term on channel-attention vectors.
+
+    With several attention tensors in the output (see :func:`ccloss.tap`) the term is the mean over
+    the tensors.
+    """
+
+    needs = frozenset({"attention"})
+    main_term: ClassVar[str]
+    """Name of the term that the weight multiplies."""
+
+    def __init__(
+        self,
+        weight: float,
+        eps: float,
+        process_group: Group,
+        class_weights: ClassWeights | None,
+        label_smoothing: float,
+    ) -> None:
+        super().__init__(class_weights, label_smoothing)
+        require_nonnegative("weight", weight)
+        require_positive("eps", eps)
+        if isinstance(process_group, str):
+            require_choice("process_group", process_group, ("default",))
+        self.weight = weight
+        self.eps = eps
+        self.process_group = process_group
+
+    def forward(self, output: Output, labels: Tensor) -> Tensor:
+        if self.weight == 0:  # the term has no effect, so it is not computed
+            self.check(output, labels)
+            return self.cross_entropy(output.logits, labels)
+        return super().forward(output, labels)
+
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
+        classes = output.logits.shape[1]
+        each = [
+            self.attention_terms(vectors if self.weight else vectors.detach(), labels, classes)
+            for vectors in _attention_tensors(output)
+        ]
+        terms = dict(each[0])
+        if len(each) > 1:
+            for name in each[0]:
+                values = [one[name] for one in each]
+                terms[name] = torch.stack(values).mean()
+                terms |= {f"{name}_{i}": value for i, value in enumerate(values, start=1)}
+        ce = self.cross_entropy(output.logits, labels)
+        return {"total": ce + self.weight * terms[self.main_term], "ce": ce, **terms}
+
+    def check(self, output: Output, labels: Tensor) -> None:
+        super().check(output, labels)
+        for vectors in _attention_tensors(output):
+            if vectors.ndim != 2 or len(vectors) != len(output.logits):
+                raise InputError(
+                    f"output.attention must be (N, D) with N = {len(output.logits)} as in "
+                    f"output.logits, got {tuple(vectors.shape)}"
+                )
+
+    @abstractmethod
+    def attention_terms(
+        self, attention: Tensor, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        """Terms of one (N, D) attention tensor, before the weight."""
+
+    def _group(self) -> dist.ProcessGroup | None:
+        """The processes whose batches are joined: in training mode only, as in SyncBatchNorm."""
+        if not self.training or self.process_group is None:
+            return None
+        if self.process_group != "default":
+            return self.process_group
+        joined = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        return dist.group.WORLD if joined else None
 
 
 @final
-class ChannelCorrelationLoss(Loss):
+class ChannelCorrelationLoss(AttentionLoss):
     r"""Cross-entropy plus the ratio of intra- to inter-class distances of channel attention.
 
     Song et al., *CC-Loss: Channel Correlation Loss for Image Classification* (2020), eq. 8
@@ -23,29 +102,35 @@ class ChannelCorrelationLoss(Loss):
         L = CE(logits, labels) + weight * intra / (inter + eps)
 
     ``terms`` gives ``total``, ``ce``, ``intra``, ``inter`` and ``ratio``, the last three before the
-    weight. A large weight can draw all attention vectors together; ``inter`` then falls below
-    ``eps``. With ``weight=0`` the loss is cross-entropy alone: distances have no gradient, and
-    calling the loss, rather than ``terms``, does not compute them.
+    weight. With several attention tensors these three are means, and ``ratio_1``, ``ratio_2`` ...
+    are the values of each tensor. A large weight can contract all attention vectors to a point;
+    ``inter`` then falls below ``eps``. With ``weight=0`` the loss is cross-entropy alone, and the
+    distances in ``terms`` have no gradient.
 
-    In training mode under ``torch.distributed`` the batch is the joined batch of all processes, as
-    batch statistics are in ``SyncBatchNorm``: see ``group`` of
-    :func:`ccloss.functional.class_distances`. Every process must then call the loss at every step.
+    In training mode under ``torch.distributed`` the batches of all processes form one batch, as
+    batch statistics do in ``torch.nn.SyncBatchNorm``. Every process must then call the loss at
+    every step. See ``process_group`` in :func:`ccloss.functional.class_distances` for the gradient.
+    With gradient accumulation the ratio is that of each micro-batch; pairs across micro-batches do
+    not count.
 
     Args:
-        weight: lambda, 0 or more. The paper uses 1.
-        eps: positive constant beside the inter-class distance.
-        reduction: ``"sum"`` over pairs, the paper's, or ``"mean"`` over pairs, with which a weight
-            means the same for any number of classes and batch size.
+        weight: lambda, at least 0. The paper uses 1.
+        eps: positive constant added to the inter-class distance.
+        reduction: ``"sum"`` over pairs as in the paper, or ``"mean"`` over pairs, for which a
+            weight has the same meaning for any number of classes and batch size.
+        process_group: processes whose batches are joined: ``"default"`` for the default group, a
+            group (for example the data-parallel group under tensor or pipeline parallelism), or
+            ``None`` for the batch of each process alone.
         class_weights: see :class:`Loss`; distances are not weighted.
-        label_smoothing: see :class:`Loss`; distances take the labels as they come.
+        label_smoothing: see :class:`Loss`; distances use the labels as passed.
 
     Raises:
         InputError: an argument out of range.
     """
 
-    needs = frozenset({"attention"})
     formula = "CE + weight * intra / (inter + eps) of channel attention"
     source = "Song et al. 2020, eq. 8; official formula"
+    main_term = "ratio"
 
     def __init__(
         self,
@@ -53,49 +138,97 @@ class ChannelCorrelationLoss(Loss):
         eps: float = 1e-6,
         reduction: Reduction = "sum",
         *,
-        class_weights: Sequence[float] | None = None,
+        process_group: Group = "default",
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(class_weights, label_smoothing)
-        check_options("cc", weight=weight, eps=eps, reduction=reduction)
-        self.weight = weight
-        self.eps = eps
+        super().__init__(weight, eps, process_group, class_weights, label_smoothing)
+        require_choice("reduction", reduction, ("sum", "mean"))
         self.reduction: Reduction = reduction
 
-    def forward(self, output: Output, labels: Tensor) -> Tensor:
-        if self.weight == 0:
-            self.check(output, labels)
-            return self.cross_entropy(output.logits, labels)
-        return super().forward(output, labels)
-
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
-        assert output.attention is not None  # `needs` says so
-        attention = output.attention if self.weight else output.attention.detach()
-        intra, inter, ratio = functional.correlation_terms(
+    def attention_terms(
+        self, attention: Tensor, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        terms = functional.correlation_terms(
             attention,
             labels,
             self.eps,
             self.reduction,
-            num_classes=output.logits.shape[1],
-            group=self._group(),
+            num_classes=num_classes,
+            process_group=self._group(),
         )
-        ce = self.cross_entropy(output.logits, labels)
-        total = ce + self.weight * ratio
-        return {"total": total, "ce": ce, "intra": intra, "inter": inter, "ratio": ratio}
+        return terms._asdict()
 
     def diagnose(self, mean_terms: Mapping[str, float]) -> str | None:
-        """Warns if attention has collapsed: the inter-class distance is below ``eps``."""
         if mean_terms["inter"] >= self.eps:
             return None
         return (
-            f"attention has collapsed: the mean inter-class distance of an epoch is below eps "
-            f"({self.eps:g}); try a lower loss weight"
+            "attention has collapsed: the mean inter-class distance of an epoch is below eps "
+            f"({self.eps:g}); reduce the loss weight"
         )
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}, eps={self.eps}, reduction={self.reduction!r}"
 
-    def _group(self) -> dist.ProcessGroup | None:
-        joined = self.training and dist.is_available() and dist.is_initialized()
-        return dist.group.WORLD if joined and dist.get_world_size() > 1 else None
+
+@final
+class ClassOverlapLoss(AttentionLoss):
+    r"""Cross-entropy plus the mean overlap of the pairs of classes in channel attention.
+
+    A variant of CC-Loss that does not merge classes. It is ours and not the paper's. The ratio of
+    the paper's loss can be small while many pairs of classes coincide; here each pair contributes
+    a bounded term of its own::
+
+        L = CE(logits, labels) + weight * mean_{k < l} 2 W / (2 W + |mu_k - mu_l|^2 + eps)
+
+    with W the mean squared distance of a vector to its class mean. See
+    :func:`ccloss.functional.class_overlap` for the weights of the mean and the gradient.
+
+    ``terms`` gives ``total``, ``ce`` and ``overlap``, the last between 0 and 1 before the weight.
+    Several attention tensors and processes are treated as in :class:`ChannelCorrelationLoss`.
+
+    Args:
+        weight: at least 0.
+        eps: positive constant added to the distance of two classes.
+        process_group: see :class:`ChannelCorrelationLoss`.
+        class_weights: see :class:`Loss`; the overlap is not weighted.
+        label_smoothing: see :class:`Loss`; the overlap uses the labels as passed.
+
+    Raises:
+        InputError: an argument out of range.
+    """
+
+    formula = "CE + weight * mean_{k<l} 2W / (2W + |mu_k - mu_l|^2 + eps) of channel attention"
+    source = "a variant of Song et al. 2020; ours"
+    main_term = "overlap"
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        eps: float = 1e-6,
+        *,
+        process_group: Group = "default",
+        class_weights: ClassWeights | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, eps, process_group, class_weights, label_smoothing)
+
+    def attention_terms(
+        self, attention: Tensor, labels: Tensor, num_classes: int
+    ) -> dict[str, Tensor]:
+        overlap = functional.class_overlap(
+            attention,
+            labels,
+            self.eps,
+            num_classes=num_classes,
+            process_group=self._group(),
+        )
+        return {"overlap": overlap}
+
+    def extra_repr(self) -> str:
+        return f"weight={self.weight}, eps={self.eps}"
+
+
+def _attention_tensors(output: Output) -> tuple[Tensor, ...]:
+    assert output.attention is not None  # `needs` names it
+    return (output.attention,) if isinstance(output.attention, Tensor) else tuple(output.attention)

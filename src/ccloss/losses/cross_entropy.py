@@ -4,7 +4,9 @@ from typing import final
 
 from torch import Tensor
 
-from ccloss.losses.base import Loss
+from ccloss.losses.base import (
+    Loss,
+)
 from ccloss.output import Output
 
 
@@ -19,7 +21,6 @@ class CrossEntropyLoss(Loss):
     formula = "CE = -log softmax(logits)[y]"
     source = "Song et al. 2020, eqs. 1 and 9; official formula"
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         ce = self.cross_entropy(output.logits, labels)
         return {"total": ce, "ce": ce}

@@ -1,12 +1,16 @@
 """Focal loss."""
 
-from collections.abc import Sequence
 from typing import final
 
 import torch
 from torch import Tensor
 
-from ccloss.losses.base import Loss, full_precision
+from ccloss.losses.base import (
+    ClassWeights,
+    Loss,
+    class_indices,
+    full_precision,
+)
 from ccloss.losses.targets import class_probabilities
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative
@@ -41,15 +45,14 @@ class FocalLoss(Loss):
         self,
         gamma: float = 2.0,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
         require_nonnegative("gamma", gamma)
         self.gamma = gamma
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         focal = self._focal(output.logits, labels)
         return {"total": focal, "focal": focal}
 
@@ -58,7 +61,7 @@ class FocalLoss(Loss):
             return self.cross_entropy(logits, labels)
         log_p = full_precision(logits).log_softmax(1)
         if not labels.is_floating_point() and self.label_smoothing == 0:
-            losses = self._class_loss(log_p.gather(1, labels.long()[:, None])[:, 0])
+            losses = self._class_loss(log_p.gather(1, class_indices(labels)[:, None])[:, 0])
         else:
             target = class_probabilities(labels, log_p, self.label_smoothing)
             losses = (target * self._class_loss(log_p)).sum(1)

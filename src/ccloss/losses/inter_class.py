@@ -1,13 +1,20 @@
 """Losses on the angles between the weight vectors of the classes."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import final
 
 import torch
 from torch import Tensor
 
-from ccloss.losses.base import Loss, full_precision, unit_vectors, without_autocast
+from ccloss.losses.base import (
+    ClassWeights,
+    Loss,
+    class_indices,
+    full_precision,
+    mean_over_samples,
+    unit_vectors,
+    without_autocast,
+)
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative
 
@@ -31,15 +38,14 @@ class ClassAngleLoss(Loss):
         self,
         weight: float = 5.0,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
         require_nonnegative("weight", weight)
         self.weight = weight
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         assert output.classifier_weight is not None  # `needs` requires it
         ce = self.cross_entropy(output.logits, labels)
         units = unit_vectors(full_precision(output.classifier_weight))
@@ -131,6 +137,5 @@ def _confused_cosines(units: Tensor, predicted: Tensor, labels: Tensor) -> Tenso
         rows = labels.to(units.dtype)
         rows = rows.scatter(1, predicted[:, None], torch.zeros_like(rows))
         return ((rows @ units) * predicted_units).sum(1).mean()
-    labels = labels.long()
-    cosines = (units[labels] * predicted_units).sum(1)
-    return (cosines * (labels != predicted)).mean()
+    cosines = (units[class_indices(labels)] * predicted_units).sum(1)
+    return mean_over_samples(cosines * (labels != predicted), labels)

@@ -1,14 +1,20 @@
 """Losses of the library pytorch-metric-learning, added to cross-entropy."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, final
 
 from torch import Tensor
 
 from ccloss.errors import InputError, did_you_mean
-from ccloss.losses.base import Loss, full_precision, without_autocast
+from ccloss.losses.base import (
+    ClassWeights,
+    Loss,
+    full_precision,
+    valid_samples,
+    without_autocast,
+)
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative
 
@@ -62,6 +68,7 @@ class MetricLearningLoss(Loss):
             the loss has no such option or does not take its value.
     """
 
+    needs = frozenset({"features"})
     takes_soft_labels = False
     hard_labels_because = "a pair is of one class or of two"
     formula = "CE + weight * loss of pytorch-metric-learning on the features"
@@ -74,7 +81,7 @@ class MetricLearningLoss(Loss):
         *,
         num_classes: int | None = None,
         features: int | None = None,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
         **options: Any,
     ) -> None:
@@ -92,16 +99,18 @@ class MetricLearningLoss(Loss):
                 f"{name} of pytorch-metric-learning does not take {options}: {_one_line(error)}"
             ) from None
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         ce = self.cross_entropy(output.logits, labels)
+        assert output.features is not None  # `needs` names it
         features = full_precision(output.features)
         with without_autocast(features):
-            metric = self._metric(features, labels.long())
+            valid = valid_samples(labels)
+            metric = self._metric(features[valid], labels[valid])
         return {"total": ce + self.weight * metric, "ce": ce, "metric": metric}
 
     def _metric(self, features: Tensor, labels: Tensor) -> Tensor:
-        if self.name in _NAN_WITHOUT_PAIRS and len(labels.unique()) == len(labels):
+        without_pairs = len(labels.unique()) == len(labels)
+        if len(labels) == 0 or (without_pairs and self.name in _NAN_WITHOUT_PAIRS):
             return features.sum() * 0
         try:
             metric: Tensor = self.metric(features, labels)

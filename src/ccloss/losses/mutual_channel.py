@@ -1,13 +1,18 @@
 """Mutual-channel loss."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import final
 
 import torch
 from torch import Tensor
 
 from ccloss.errors import InputError
-from ccloss.losses.base import Loss, full_precision
+from ccloss.losses.base import (
+    ClassWeights,
+    Loss,
+    full_precision,
+    mean_over_samples,
+)
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative
 
@@ -51,7 +56,7 @@ class MutualChannelLoss(Loss):
         alpha: float = 1.5,
         beta: float = 20.0,
         *,
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
@@ -77,8 +82,7 @@ class MutualChannelLoss(Loss):
                 f"for MutualChannelLoss, got {shape[1]} channels: use a wider backbone"
             )
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         assert output.feature_map is not None
         ce = self.cross_entropy(output.logits, labels)
         maps = full_precision(output.feature_map).flatten(2)  # [N, C, H W]
@@ -93,7 +97,7 @@ class MutualChannelLoss(Loss):
             scores.append(grouped.amax(2).mean(2))
             coverage.append(soft[:, channels].reshape(shape).amax(2).sum(2) / size)
         dis = self.cross_entropy(torch.cat(scores, 1), labels)
-        div = 1 - torch.cat(coverage, 1).mean()
+        div = mean_over_samples(1 - torch.cat(coverage, 1).mean(1), labels)
         return {
             "total": ce + self.alpha * dis + self.beta * div,
             "ce": ce,

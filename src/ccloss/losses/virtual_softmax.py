@@ -5,7 +5,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ccloss.losses.base import Loss, full_precision, without_autocast
+from ccloss.losses.base import (
+    Loss,
+    class_indices,
+    full_precision,
+    without_autocast,
+)
 from ccloss.losses.targets import class_probabilities
 from ccloss.output import Output
 
@@ -37,21 +42,21 @@ class VirtualSoftmaxLoss(Loss):
         InputError: an argument out of range.
     """
 
-    needs = frozenset({"classifier_weight"})
+    needs = frozenset({"features", "classifier_weight"})
     classifier_bias = False
     takes_soft_labels = False
     hard_labels_because = "its virtual class is built from one true class"
     formula = "-log(e^{w_y.x} / (sum_k e^{w_k.x} + e^{|w_y| |x|})), x = features"
     source = "Chen et al. 2018; official formula"
 
-    def terms(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        self.check(output, labels)
+    def compute(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         assert output.classifier_weight is not None  # `needs` requires it
+        assert output.features is not None  # `needs` names it
         features = full_precision(output.features)
         weight = full_precision(output.classifier_weight).to(features.dtype)
         with without_autocast(features):
             logits = features @ weight.T
-        lengths = torch.linalg.vector_norm(weight, dim=1)[labels.long()]
+        lengths = torch.linalg.vector_norm(weight, dim=1)[class_indices(labels)]
         virtual = lengths * torch.linalg.vector_norm(features, dim=1)
         log_p = torch.cat([logits, virtual[:, None]], 1).log_softmax(1)[:, :-1]
         target = class_probabilities(labels, log_p, self.label_smoothing)
