@@ -71,7 +71,7 @@ def train(model: nn.Module, batch: Tensor, labels: Tensor, split: Split) -> dict
 
 def train_head(labels: str, split: Split, wrap: Callable[[nn.Module], nn.Module]) -> dict[str, Any]:
     torch.manual_seed(0)
-    head = ClassifierHead(WIDTH, 16, CLASSES, reduction=4).double()
+    head = ClassifierHead(WIDTH, 16, CLASSES, reduction=4, head_norm="none").double()
     vectors = torch.rand(SAMPLES, WIDTH, generator=generator(0), dtype=torch.float64)
     return train(wrap(head), vectors, make_labels(labels), split)
 
@@ -79,7 +79,9 @@ def train_head(labels: str, split: Split, wrap: Callable[[nn.Module], nn.Module]
 def train_convnet(split: Split, wrap: Callable[[nn.Module], nn.Module]) -> dict[str, Any]:
     """With frozen statistics: SyncBatchNorm, which would join them, does not train on the CPU."""
     torch.manual_seed(0)
-    model = build_model("convnet", CLASSES, in_channels=1, image_size=8, hidden_features=16)
+    model = build_model(
+        "convnet", CLASSES, in_channels=1, image_size=8, hidden_features=16, head_norm="none"
+    )
     model.double().backbone.eval()
     images = torch.rand(SAMPLES, 1, 8, 8, generator=generator(0), dtype=torch.float64)
     return train(wrap(model), images, make_labels("mixed"), split)
@@ -104,7 +106,7 @@ def measure(labels: str, reduction: Any, split: Split, group: Any) -> dict[str, 
 
 def evaluate(split: Split, training: bool) -> Tensor:
     torch.manual_seed(0)
-    head = ClassifierHead(WIDTH, 16, CLASSES, reduction=4).double()
+    head = ClassifierHead(WIDTH, 16, CLASSES, reduction=4, head_norm="none").double()
     vectors = torch.rand(SAMPLES, WIDTH, generator=generator(0), dtype=torch.float64)
     loss = ChannelCorrelationLoss().train(training)
     return loss.terms(head(split(vectors)), split(make_labels("mixed")))["ratio"].detach()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ccloss import functional
 from ccloss.errors import InputError
-from ccloss.functional import Reduction
+from ccloss.functional import Reduction, check_tensor
 from ccloss.losses.base import ClassWeights, Loss
 from ccloss.output import Output
 from ccloss.validation import require_choice, require_nonnegative, require_positive
@@ -69,7 +69,11 @@ class AttentionLoss(Loss):
 
     def check(self, output: Output, labels: Tensor) -> None:
         super().check(output, labels)
-        for vectors in _attention_tensors(output):
+        tensors = _attention_tensors(output)
+        if not tensors:
+            raise InputError("output.attention has no tensor; pass at least one")
+        for vectors in tensors:
+            check_tensor("output.attention", vectors, "(N, D) attention vectors")
             if vectors.ndim != 2 or len(vectors) != len(output.logits):
                 raise InputError(
                     f"output.attention must be (N, D) with N = {len(output.logits)} as in "
@@ -175,7 +179,7 @@ class ChannelCorrelationLoss(AttentionLoss):
 class ClassOverlapLoss(AttentionLoss):
     r"""Cross-entropy plus the mean overlap of the pairs of classes in channel attention.
 
-    A variant of CC-Loss that does not merge classes. It is ours and not the paper's. The ratio of
+    A variant of CC-Loss that does not merge classes (our variant, not the paper's). The ratio of
     the paper's loss can be small while many pairs of classes coincide; here each pair contributes
     a bounded term of its own::
 
@@ -199,7 +203,7 @@ class ClassOverlapLoss(AttentionLoss):
     """
 
     formula = "CE + weight * mean_{k<l} 2W / (2W + |mu_k - mu_l|^2 + eps) of channel attention"
-    source = "a variant of Song et al. 2020; ours"
+    source = "our variant of Song et al. 2020"
     main_term = "overlap"
 
     def __init__(
