@@ -6,5 +6,5 @@ cd "$(dirname "$0")/.."
 $PYTHON -m benchmarks.start_up
 $PYTHON -m benchmarks.step
 $PYTHON -m benchmarks.throughput
-$PYTHON -m benchmarks.loss_cost --repetitions 5 --gigabytes 2 --out benchmarks/results/loss_cost.json
+$PYTHON -m benchmarks.loss
 $PYTHON -m benchmarks.write_performance

@@ -39,6 +39,9 @@ Reduction = Literal["sum", "mean"]
 IGNORE_INDEX = -100
 """Samples with this label are left out, as in :func:`torch.nn.functional.cross_entropy`."""
 
+SMALL_BATCH = 64
+"""Samples up to which :func:`_small_batch_distances` is faster than class statistics."""
+
 LARGE_BATCH = 2**18
 """Elements of (N, D) from which :class:`_RowEnergies` is faster than plain autograd on a CPU."""
 
@@ -162,10 +165,14 @@ def correlation_terms(
     """
     require_positive("eps", eps)
     require_choice("reduction", reduction, ("sum", "mean"))
-    statistics = _class_statistics(attention, labels, num_classes, process_group)
+    batch = _checked_batch(attention, labels, num_classes, process_group)
     with _without_autocast(attention):
-        intra, inter = _distances(statistics, reduction)
-        dtype = statistics.centres.dtype
+        if _is_small(batch):
+            distances, pairs = _small_batch_distances(batch.vectors, batch.labels)
+        else:
+            distances, pairs = _distances(_class_statistics(batch))
+        intra, inter = distances if reduction == "sum" else _means(distances, pairs)
+        dtype = batch.vectors.dtype
         return CorrelationTerms(intra.to(dtype), inter.to(dtype), (intra / (inter + eps)).to(dtype))
 
 
@@ -208,14 +215,33 @@ def class_overlap(
         InputError: see :func:`channel_correlation`.
     """
     require_positive("eps", eps)
-    statistics = _class_statistics(attention, labels, num_classes, process_group)
+    batch = _checked_batch(attention, labels, num_classes, process_group)
     with _without_autocast(attention):
+        statistics = _class_statistics(batch)
         counts, centres, offsets, _, _ = statistics
         scatter = _scatter(statistics).sum() / counts.sum().clamp(min=1)
         pairs = torch.triu(counts[:, None] * counts, diagonal=1)
         overlap = _sum_of_overlaps(centres, offsets, 2 * scatter, pairs, eps)
         overlap = overlap / pairs.sum().clamp(min=1e-30)  # 0 / 1e-30 where there is no pair
         return overlap.to(centres.dtype)
+
+
+class _Batch(NamedTuple):
+    """A valid batch.
+
+    Attributes:
+        vectors: [N, D] in float32 or float64.
+        labels: [N] int64 classes, or [N, K] rows of probabilities as passed.
+        num_classes: K, if known.
+        process_group: processes to join, or ``None``.
+        has_ignored: whether classes may be :data:`IGNORE_INDEX`.
+    """
+
+    vectors: Tensor
+    labels: Tensor
+    num_classes: int | None
+    process_group: dist.ProcessGroup | None
+    has_ignored: bool
 
 
 class _Statistics(NamedTuple):
@@ -242,40 +268,74 @@ class _Statistics(NamedTuple):
 Reduce = Callable[..., tuple[Tensor, ...]]
 
 
-def _class_statistics(
+class _PairCounts(NamedTuple):
+    """Numbers of same-class pairs and of all other pairs, as scalars."""
+
+    same: Tensor
+    other: Tensor
+
+
+def _checked_batch(
     attention: Tensor,
     labels: Tensor,
     num_classes: int | None,
     process_group: dist.ProcessGroup | None,
-) -> _Statistics:
+) -> _Batch:
     _check_vectors(attention)
     has_ignored = check_labels(labels, len(attention), num_classes)
-    soft = labels.is_floating_point()
-    if process_group is not None and num_classes is None and not soft:
-        raise InputError("num_classes must be given with process_group: processes see other labels")
-    with _without_autocast(attention):
-        vectors = attention.to(torch.promote_types(attention.dtype, torch.float32))
-        if soft:
-            rows = labels.detach().to(vectors.dtype)
-            rows = rows / rows.sum(1, keepdim=True)
-            return _soft_statistics(vectors, rows, _reducer(process_group))
+    vectors = attention.to(torch.promote_types(attention.dtype, torch.float32))
+    if not labels.is_floating_point():
+        if process_group is not None and num_classes is None:
+            raise InputError(
+                "num_classes must be given with process_group: processes see other labels"
+            )
         labels = labels.long()
         if has_ignored and _is_readable(labels):
             kept = labels != IGNORE_INDEX
             vectors, labels, has_ignored = vectors[kept], labels[kept], False
-        return _hard_statistics(vectors, labels, num_classes, process_group, has_ignored)
+    return _Batch(vectors, labels, num_classes, process_group, has_ignored)
 
 
-def _hard_statistics(
-    vectors: Tensor,
-    labels: Tensor,
-    num_classes: int | None,
-    process_group: dist.ProcessGroup | None,
-    has_ignored: bool,
-) -> _Statistics:
-    """Statistics for (N,) integer classes; ``has_ignored``: some may be :data:`IGNORE_INDEX`."""
+def _is_small(batch: _Batch) -> bool:
+    hard = not (batch.labels.is_floating_point() or batch.has_ignored)
+    return hard and len(batch.labels) <= SMALL_BATCH and batch.process_group is None
+
+
+def _small_batch_distances(vectors: Tensor, labels: Tensor) -> tuple[ClassDistances, _PairCounts]:
+    """Distances with the class mean of each sample from an (N, N) matrix product.
+
+    The formulas are those of the module's documentation, summed over samples instead of classes.
+    The number of operations is the cost of a small batch, and this form has the fewest.
+    """
+    same = (labels[:, None] == labels).to(vectors.dtype)
+    counts = same.sum(1)  # [N] samples of each sample's class
+    average = same / counts[:, None]  # [N, N] @ vectors = class means
+    centres = average @ vectors.detach()
+    residuals = vectors - centres
+    offsets = average @ residuals
+    residuals = residuals - offsets
+    between = (centres - centres.mean(0)) + offsets
+    between = between - between.mean(0)
+    scatter = (residuals * residuals).sum(1)
+    size = len(labels)
+    intra = counts.dot(scatter)
+    inter = (size - counts).dot(scatter) + size * (between * between).sum()
+    pairs = (counts.sum() - size) / 2
+    return ClassDistances(intra, inter), _PairCounts(pairs, size * (size - 1) / 2 - pairs)
+
+
+def _class_statistics(batch: _Batch) -> _Statistics:
+    if not batch.labels.is_floating_point():
+        return _hard_statistics(batch)
+    rows = batch.labels.detach().to(batch.vectors.dtype)
+    rows = rows / rows.sum(1, keepdim=True)
+    return _soft_statistics(batch.vectors, rows, _reducer(batch.process_group))
+
+
+def _hard_statistics(batch: _Batch) -> _Statistics:
+    vectors, labels, rows, process_group, has_ignored = batch
     reduce = _reducer(process_group)
-    index, rows = labels, num_classes
+    index = labels
     if rows is None or (rows > len(labels) and process_group is None):
         # Classes numbered by the position of their first occurrence in sorted order.
         index, rows = torch.searchsorted(labels.sort().values, labels), len(labels)
@@ -354,8 +414,8 @@ def _scatter(statistics: _Statistics) -> Tensor:
     return energies - counts * (offsets * offsets).sum(1)
 
 
-def _distances(statistics: _Statistics, reduction: Reduction) -> ClassDistances:
-    counts, centres, offsets, _, same = statistics
+def _distances(statistics: _Statistics) -> tuple[ClassDistances, _PairCounts]:
+    counts, centres, offsets, _, pairs = statistics
     scatter = _scatter(statistics)
     size = counts.sum()
     shares = (counts / size.clamp(min=1)).to(centres.dtype)
@@ -363,15 +423,17 @@ def _distances(statistics: _Statistics, reduction: Reduction) -> ClassDistances:
     between = between - shares @ between
     intra = counts.dot(scatter)
     inter = (size - counts).dot(scatter) + size * (counts * (between * between).sum(1)).sum()
-    if reduction == "mean":
-        intra, inter = _mean(intra, same), _mean(inter, size * (size - 1) / 2 - same)
-    return ClassDistances(intra, inter)
+    return ClassDistances(intra, inter), _PairCounts(pairs, size * (size - 1) / 2 - pairs)
 
 
-def _mean(total: Tensor, pairs: Tensor) -> Tensor:
-    """Total over pairs, or 0 where there are none."""
-    exist = pairs > 1e-9  # soft labels leave a rounding error where there is no pair
-    return torch.where(exist, total / torch.where(exist, pairs, 1), 0 * total)
+def _means(distances: ClassDistances, pairs: _PairCounts) -> ClassDistances:
+    """Means over the pairs of each kind, or 0 where there are none."""
+
+    def mean(total: Tensor, number: Tensor) -> Tensor:
+        exist = number > 1e-9  # soft labels leave a rounding error where there is no pair
+        return torch.where(exist, total / torch.where(exist, number, 1), 0 * total)
+
+    return ClassDistances(mean(distances.intra, pairs.same), mean(distances.inter, pairs.other))
 
 
 def _sum_of_overlaps(
@@ -522,18 +584,20 @@ def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -
     Raises:
         InputError: wrong shape or type; on a CPU also wrong values.
     """
-    width = "K" if num_classes is None else num_classes
-    expected = f"(N,) integer classes or (N, {width}) probabilities"
     if samples == 0:
         raise InputError("the batch is empty (0 samples); pass at least one sample")
-    check_tensor("labels", labels, expected)
+    check_tensor("labels", labels, "(N,) integer classes or (N, K) probabilities")
     if labels.is_floating_point():
         fits = labels.ndim == 2 and labels.dtype in _FLOATS
         fits = fits and num_classes in (None, labels.shape[1])
     else:
         fits = labels.ndim == 1 and labels.dtype != torch.bool and not labels.is_complex()
     if not fits:
-        raise InputError(f"labels must be {expected}, got {describe(labels)}")
+        width = "K" if num_classes is None else num_classes
+        raise InputError(
+            f"labels must be (N,) integer classes or (N, {width}) probabilities, "
+            f"got {describe(labels)}"
+        )
     if len(labels) != samples:
         raise InputError(
             f"labels must have one entry for each sample: {len(labels)} labels, {samples} samples"
