@@ -68,8 +68,8 @@ def with_mathml(text: str) -> str:
         return f"<span>{convert(found[1])}</span>"
 
     parts = CODE.split(text)
-    for place in range(0, len(parts), 2):
-        parts[place] = INLINE.sub(inline, DISPLAY.sub(display, parts[place]))
+    for position in range(0, len(parts), 2):
+        parts[position] = INLINE.sub(inline, DISPLAY.sub(display, parts[position]))
     return "".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What is said when something cannot be done."""
+"""Exceptions for what a user can fix, and their messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,10 +6,10 @@ from typing import Literal
 
 
 class InputError(ValueError):
-    """Bad input: one line that names the argument, what came, and how to mend it.
+    """Bad input. The message is one line that names the argument, its value and the remedy.
 
-    Every room raises it for what a caller can mend; the command turns it into one line on standard
-    error and exit code 2. Anything else that escapes is a defect of ours and keeps its traceback.
+    All packages raise it for errors that the caller can fix. The command prints the message on
+    standard error and exits with code 2. Any other exception is a bug and keeps its traceback.
     """
 
 
@@ -18,11 +18,11 @@ class BusyError(InputError):
 
 
 class DivergenceError(RuntimeError):
-    """Training has come to a loss that is not finite; one line with the step, terms, and advice."""
+    """The loss is not finite. The message names the step, the terms and a remedy."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, if any is near."""
+    """The end of a message about an unknown name: the most similar known name, if there is one."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -37,7 +37,7 @@ _OTHERS = {
 def unknown_name(
     kind: Literal["loss", "backbone", "data"], name: str, known: Iterable[str]
 ) -> InputError:
-    """What to say of a loss, a backbone or a data set that there is not."""
+    """The error about an unknown loss, backbone or data set."""
     return InputError(
         f"{kind} must be one of {', '.join(known)} or {_OTHERS[kind]}, got {name!r}"
         + did_you_mean(name, known)
@@ -45,7 +45,7 @@ def unknown_name(
 
 
 def unknown_option(loss: str, option: str, known: Iterable[str]) -> InputError:
-    """What to say of an option that a loss does not have."""
+    """The error about an option that a loss does not have."""
     return InputError(
         f"loss {loss} has no option {option!r}: it has {', '.join(known)}"
         + did_you_mean(option, known)

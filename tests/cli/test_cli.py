@@ -157,8 +157,8 @@ def test_compare_makes_table_figures_and_page(
 
     # Another protocol does not mix with it.
     assert main([*command, "2", "--learning-rate", "0.05"]) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert "--learning-rate: 0.1 before, 0.05 now" in told
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert "--learning-rate: 0.1 before, 0.05 now" in printed
 
 
 def test_reproduce_runs_a_table_of_the_paper_and_reports_it(
@@ -173,10 +173,10 @@ def test_reproduce_runs_a_table_of_the_paper_and_reports_it(
     assert not Path("paper").exists()
 
     assert main([*command, "--only", "*/ce,*/cc"]) == 0
-    told = capsys.readouterr()
-    assert "[4/4] digits/convnet cc, round 2" in told.err
-    assert "Measured at 2 epochs instead of 20" in " ".join(told.out.split())
-    assert "Table 1" not in told.out
+    printed = capsys.readouterr()
+    assert "[4/4] digits/convnet cc, round 2" in printed.err
+    assert "Measured at 2 epochs instead of 20" in " ".join(printed.out.split())
+    assert "Table 1" not in printed.out
     seeds = [RunFolder(f"paper/digits/convnet/ce/round-{n}").read_record().seed for n in (1, 2)]
     assert seeds == [3, 4]
 
@@ -203,9 +203,9 @@ def test_reproduce_goes_on_after_a_run_that_fails(
     command = ["reproduce", "table1", "--data", "folder:many", "--backbone", "convnet"]
     command += ["--only", "*/mc,*/ce", "--rounds", "1", "--epochs", "1", "--out", "paper"]
     assert main(command) == 1
-    told = capsys.readouterr()
-    assert "failed: paper/folder-many/convnet/mc/round-1: " in told.err
-    assert "Traceback" not in told.err
+    printed = capsys.readouterr()
+    assert "failed: paper/folder-many/convnet/mc/round-1: " in printed.err
+    assert "Traceback" not in printed.err
     failed = RunFolder("paper/folder-many/convnet/mc/round-1")
     assert "channels" in failed.read_failure()["error"]
     assert RunFolder("paper/folder-many/convnet/ce/round-1").finished
@@ -302,44 +302,44 @@ def test_data_verify_lists_every_problem(
 # ---- bad input -----------------------------------------------------------------------------------
 
 
-def _broken_image(place: Path) -> None:
-    write_images(place / "set", {"a": 20, "b": 20})
-    picture = place / "set" / "a" / "3.png"
+def _broken_image(folder: Path) -> None:
+    write_images(folder / "set", {"a": 20, "b": 20})
+    picture = folder / "set" / "a" / "3.png"
     picture.write_bytes(picture.read_bytes()[:60])
 
 
-def _other_classes(place: Path) -> None:
-    write_images(place / "set" / "train", {"a": 20, "b": 20})
-    write_images(place / "set" / "test", {"a": 2, "c": 2})
+def _other_classes(folder: Path) -> None:
+    write_images(folder / "set" / "train", {"a": 20, "b": 20})
+    write_images(folder / "set" / "test", {"a": 2, "c": 2})
 
 
-def _bad_labels(place: Path) -> None:
+def _bad_labels(folder: Path) -> None:
     """MNIST's layout with a label that MNIST has not."""
     import io
 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    (place / "mnist").mkdir()
+    (folder / "mnist").mkdir()
     for split, count in (("train", 40), ("test", 20)):
         picture = io.BytesIO()
         Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(picture, "png")
         images = [{"bytes": picture.getvalue(), "path": None}] * count
         labels = [number % 10 for number in range(count - 1)] + [11]
         table = pa.table({"image": images, "label": labels})
-        pq.write_table(table, place / "mnist" / f"{split}-00000-of-00001.parquet")
+        pq.write_table(table, folder / "mnist" / f"{split}-00000-of-00001.parquet")
 
 
-def _file_in_the_way(place: Path) -> None:
-    (place / "run").write_text("not a folder")
+def _file_in_the_way(folder: Path) -> None:
+    (folder / "run").write_text("not a folder")
 
 
-def _files_of_others(place: Path) -> None:
-    (place / "run").mkdir()
-    (place / "run" / "notes.txt").write_text("mine")
+def _files_of_others(folder: Path) -> None:
+    (folder / "run").mkdir()
+    (folder / "run" / "notes.txt").write_text("mine")
 
 
-def _nothing(place: Path) -> None:
+def _nothing(folder: Path) -> None:
     """The command line is bad enough by itself."""
 
 
@@ -403,7 +403,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     "resume and overwrite": (["train", *SMALL, "--resume", "--overwrite"], "exclude", _nothing),
     "file in the way": (["train", *SMALL, "--out", "run"], "run is a file", _file_in_the_way),
     "files of others": (["train", *SMALL, "--out", "run"], "not of a run", _files_of_others),
-    "unwritable place": (["train", *SMALL, "--out", "/proc/run"], "/proc/run", _nothing),
+    "unwritable path": (["train", *SMALL, "--out", "/proc/run"], "/proc/run", _nothing),
     "broken image": (["train", *FOLDER], "3.png", _broken_image),
     "other classes": (["train", *FOLDER], "c", _other_classes),
     "label out of range": (
@@ -465,7 +465,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
 def test_bad_input_gets_one_line_and_writes_nothing(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments, told, prepare = BAD[name]
+    arguments, message, prepare = BAD[name]
     prepare(tmp_path)
     before = content(tmp_path)
     assert main(arguments) == 2
@@ -473,7 +473,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(
     lines = captured.err.splitlines()
     assert len(lines) == 1, captured.err
     assert lines[0].startswith("error: ")
-    assert told in lines[0]
+    assert message in lines[0]
     assert captured.out == ""
     assert content(tmp_path) == before
 

@@ -53,7 +53,7 @@ class _HubError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (_HubError("Bad\nGateway"), "error: huggingface_hub: Bad Gateway"),
         (MemoryError(), "error: out of memory; use a smaller --batch-size or fewer --jobs"),
@@ -62,13 +62,13 @@ class _HubError(Exception):
 )
 def test_error_that_the_user_can_fix_is_one_line(
     error: Exception,
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(raising(monkeypatch, error)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(told)
+    assert line.startswith(message)
 
 
 def test_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,22 +170,22 @@ def epoch_indices(loader: Loader, epoch: int) -> list[list[int]]:
 
 
 def assert_by_class(labels: list[int], batches: list[list[int]], batch_size: int, m: int) -> None:
-    """What is said of an epoch, in plain loops: its batches, rounds of classes, and passes."""
+    """Checks the batches of an epoch with plain loops: sizes, classes of a batch, and passes."""
     assert len(batches) == len(labels) // batch_size
-    walks: dict[int, list[int]] = {label: [] for label in labels}
+    passes: dict[int, list[int]] = {label: [] for label in labels}
     for batch in batches:
         assert len(set(batch)) == len(batch) == batch_size
         of_class = Counter(labels[index] for index in batch)
         assert set(of_class.values()) == {m}
         assert len(of_class) == batch_size // m
         for index in batch:
-            walks[labels[index]].append(index)
-    visits = [len(walk) // m for walk in walks.values()]
+            passes[labels[index]].append(index)
+    visits = [len(order) // m for order in passes.values()]
     assert max(visits) - min(visits) <= 1
-    for label, walk in walks.items():
+    for label, order in passes.items():
         count = labels.count(label)
-        for start in range(0, len(walk), count):
-            images = walk[start : start + count]
+        for start in range(0, len(order), count):
+            images = order[start : start + count]
             assert len(set(images)) == len(images)
 
 

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from markdown_blocks import FENCE, ROOT
+from PIL import Image
 
 from ccloss.training.records import RunFolder
 
@@ -26,14 +28,25 @@ def apply(edit: str, root: Path) -> None:
     header, *lines = edit.splitlines()
     path = root / header.removeprefix("# ")
     content = path.read_text().splitlines()
-    place = next(n for n, line in enumerate(content) if line.startswith("from ccloss"))
+    position = next(n for n, line in enumerate(content) if line.startswith("from ccloss"))
     for line in lines:
         if line.startswith("+"):
-            content.insert(place, line[1:])
-            place += 1
+            content.insert(position, line[1:])
+            position += 1
         else:
-            place = content.index(line[1:]) + 1
+            position = content.index(line[1:]) + 1
     path.write_text("\n".join(content) + "\n")
+
+
+def write_stripes(folder: Path) -> None:
+    """The images that the recipe for a data set assumes."""
+    for split, count in (("train", 32), ("test", 8)):
+        for axis, label in enumerate(("horizontal", "vertical")):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.zeros((8, 8), np.uint8)
+                np.moveaxis(pixels, axis, 0)[::2] = 100 + number
+                Image.fromarray(pixels).save(folder / split / label / f"{number}.png")
 
 
 @pytest.mark.parametrize("title", RECIPES)
@@ -55,6 +68,7 @@ def test_recipe_trains(title: str, tmp_path: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
     assert commands
+    write_stripes(tmp_path / "images" / "stripes")
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "ccloss"
@@ -74,4 +88,4 @@ def test_recipe_trains(title: str, tmp_path: Path) -> None:
 
 
 def test_there_is_a_recipe_for_each_kind() -> None:
-    assert set(RECIPES) >= {"A loss", "A backbone", "A metric"}
+    assert set(RECIPES) == {"A loss", "A backbone", "A data set", "A metric"}

@@ -32,13 +32,13 @@ def main() -> int:
     warnings.simplefilter("ignore")
     report, chance = Report(), random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        os.chdir(place)
-        command_lines.run(report, chance, arguments.commands, place / "commands")
+        workplace = Path(folder)
+        os.chdir(workplace)
+        command_lines.run(report, chance, arguments.commands, workplace / "commands")
         library_calls.run(report, chance, arguments.calls)
         if arguments.folders:
-            run_folders.run(report, chance, arguments.folders, place / "folders")
-        image_folders.run(report, chance, arguments.images, place / "images")
+            run_folders.run(report, chance, arguments.folders, workplace / "folders")
+        image_folders.run(report, chance, arguments.images, workplace / "images")
     print(report.summary())
     return 1 if report.faults else 0
 

@@ -20,28 +20,28 @@ TRAIN += ["--image-size", "8", "--workers", "0"]
 def run(report: Report, chance: random.Random, number: int, folder: Path) -> None:
     """Creates image folders, then verifies them or trains on them."""
     for index in range(number):
-        place = folder / f"images-{index}"
-        names = _create(chance, place)
+        images = folder / f"images-{index}"
+        names = _create(chance, images)
         name = f"image folder {index} with {names}"
         with report.case("image folders", name):
             if chance.random() < 0.5:
-                output = report.command(name, ["data", "verify", f"folder:{place}"])
+                output = report.command(name, ["data", "verify", f"folder:{images}"])
                 if output.code == 1 and "problem" not in output.out:
                     report.fault("silent difference", name, "exit code 1 without a problem")
             else:
                 out = folder / f"run-{index}"
                 report.command(
-                    name, ["train", "--data", f"folder:{place}", *TRAIN, "--out", str(out)]
+                    name, ["train", "--data", f"folder:{images}", *TRAIN, "--out", str(out)]
                 )
                 shutil.rmtree(out, ignore_errors=True)
-        shutil.rmtree(place)
+        shutil.rmtree(images)
 
 
-def _create(chance: random.Random, place: Path) -> list[str]:
+def _create(chance: random.Random, images: Path) -> list[str]:
     names = chance.sample(CLASSES, chance.randint(1, 3))
     for name in names:
         for split in ("train", "test") if chance.random() < 0.8 else ("train",):
-            folder = place / split / name
+            folder = images / split / name
             folder.mkdir(parents=True)
             for number in range(chance.randint(0, 6)):
                 _write_image(chance, folder, number)

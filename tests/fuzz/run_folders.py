@@ -23,27 +23,27 @@ def run(report: Report, chance: random.Random, number: int, folder: Path) -> Non
         (unfinished / name).unlink()
     expected = RunFolder(finished).model.read_bytes()
     for index in range(number):
-        place = folder / f"case-{index}" / "run"
-        shutil.copytree(chance.choice([finished, unfinished]), place)
-        damage = ", ".join(_damage(chance, place) for _ in range(chance.randint(1, 2)))
+        copied = folder / f"case-{index}" / "run"
+        shutil.copytree(chance.choice([finished, unfinished]), copied)
+        damage = ", ".join(_damage(chance, copied) for _ in range(chance.randint(1, 2)))
         action = chance.choice(["resume", "resume", "evaluate", "report"])
         name = f"{action} after {damage}"
         with report.case("run folders", name):
             if action == "resume":
-                output = report.command(name, [*TRAIN, "--out", str(place), "--resume"])
-                model = RunFolder(place).model
+                output = report.command(name, [*TRAIN, "--out", str(copied), "--resume"])
+                model = RunFolder(copied).model
                 if output.code == 0 and model.exists() and model.read_bytes() != expected:
                     report.fault("silent difference", name, "other weights")
             elif action == "evaluate":
-                report.command(name, ["evaluate", str(place)])
+                report.command(name, ["evaluate", str(copied)])
             else:
-                report.command(name, ["report", str(place.parent)])
-        shutil.rmtree(place.parent)
+                report.command(name, ["report", str(copied.parent)])
+        shutil.rmtree(copied.parent)
 
 
-def _damage(chance: random.Random, place: Path) -> str:
-    path = chance.choice(sorted(path for path in place.rglob("*") if path.is_file()))
-    name = str(path.relative_to(place))
+def _damage(chance: random.Random, run: Path) -> str:
+    path = chance.choice(sorted(path for path in run.rglob("*") if path.is_file()))
+    name = str(path.relative_to(run))
     kind = chance.choice(["truncate", "empty", "remove", "bytes", "folder", "json", "field"])
     if kind == "truncate":
         content = path.read_bytes()

@@ -1,6 +1,6 @@
 """Comparisons of rows over shared seeds: estimate, interval and adjusted p-value.
 
-This module is the only place where measured rows are tested against each other. A *family* is the
+No other module tests measured rows against each other. A *family* is the
 set of comparisons of one metric in one column (data set and backbone) at one scale; p-values are
 adjusted over the family (Holm). The same comparison therefore has the same p-value in a table, in a
 verdict and on the page, and runs of another column or scale cannot change it.
@@ -158,18 +158,20 @@ def _compare(
     return _test(Comparison(row, other, tuple(seeds), differences, missing), resolution, model)
 
 
-def _test(drafted: Comparison, resolution: float, model: ErrorEstimate | None = None) -> Comparison:
-    if drafted.missing:
-        return drafted
-    values = drafted.differences
-    drafted = replace(drafted, estimate=fmean(values))
+def _test(
+    untested: Comparison, resolution: float, model: ErrorEstimate | None = None
+) -> Comparison:
+    if untested.missing:
+        return untested
+    values = untested.differences
+    untested = replace(untested, estimate=fmean(values))
     few = len(values) < PRECISE_ROUNDS
     test = mean_test(values, resolution=resolution, model=model if few else None)
     if test is None:
-        return replace(drafted, missing=_reason(values))
+        return replace(untested, missing=_reason(values))
     interval = test.interval(1 - 2 * LEVEL)
     return replace(
-        drafted,
+        untested,
         interval=test.interval(),
         bound=max(abs(end) for end in interval),
         p=test.p_value,
@@ -195,8 +197,8 @@ def _blocked_error(rows: Mapping[str, Values], pairs: Sequence[Pair]) -> ErrorEs
     names = [name for name in names if any(counts[seed] > 1 for seed in rows[name])]
     # A seed of one row alone says nothing about the error.
     cells = [
-        (place, seed, rows[name][seed])
-        for place, name in enumerate(names)
+        (position, seed, rows[name][seed])
+        for position, name in enumerate(names)
         for seed in rows[name]
         if counts[seed] > 1
     ]
@@ -205,9 +207,9 @@ def _blocked_error(rows: Mapping[str, Values], pairs: Sequence[Pair]) -> ErrorEs
         return None
     # One column for each row, and one for each seed but the first.
     design = np.zeros((len(cells), len(names) + len(seeds)))
-    column = {seed: len(names) + place for place, seed in enumerate(seeds)}
-    for line, (place, seed, _) in enumerate(cells):
-        design[line, [place, column[seed]]] = 1.0
+    column = {seed: len(names) + position for position, seed in enumerate(seeds)}
+    for line, (position, seed, _) in enumerate(cells):
+        design[line, [position, column[seed]]] = 1.0
     design = np.delete(design, len(names), axis=1)
     observed = np.array([value for _, _, value in cells])
     solution, _, rank, _ = np.linalg.lstsq(design, observed)

@@ -176,7 +176,7 @@ def table_columns(records: Sequence[Record], table: Table) -> list[TableColumn]:
                 setting,
             )
         )
-    order = {column: place for place, column in enumerate(table.columns)}
+    order = {column: position for position, column in enumerate(table.columns)}
     return sorted(
         found,
         key=lambda each: (

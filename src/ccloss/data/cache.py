@@ -1,6 +1,6 @@
 """A cache of arrays on disk: headers of image files, and decoded small data sets.
 
-The cache lies in ``$CCLOSS_CACHE``, by default ``~/.cache/ccloss`` (``$XDG_CACHE_HOME/ccloss``).
+The cache is in ``$CCLOSS_CACHE``, by default ``~/.cache/ccloss`` (``$XDG_CACHE_HOME/ccloss``).
 It holds at most ``$CCLOSS_CACHE_GB`` gigabytes, by default 4; the entries that were used least
 recently are removed. 0 turns the cache off. Several processes may use it: the first one makes an
 entry while the others wait, and entries appear under their name only when they are complete.

@@ -52,7 +52,7 @@ def read_class_folders(tree: FileTree) -> Table:
     ``cars_train/cars_train/``, are skipped.
 
     Raises:
-        InputError: The images do not lie in class folders.
+        InputError: The images are not in class folders.
     """
     home = common_folder(tree.images)
     inner = tree.below(home)

@@ -209,15 +209,15 @@ def hash_keys(contents: Iterable[bytes]) -> Tensor:
 def store_keys(store: Store, rows: Sequence[int], names: Sequence[str] | None = None) -> Tensor:
     """(N,) int64, hashes of class name and relative path, or of the content without a path."""
 
-    def content(place: int, row: int) -> bytes:
+    def content(position: int, row: int) -> bytes:
         path = store.path(row)
         if path is not None:
-            name = names[place] if names else ""
+            name = names[position] if names else ""
             return f"{name}/{path}".encode("utf-8", "surrogateescape")
         stored = read_content(store, row)
         return stored if isinstance(stored, bytes) else stored.tobytes()
 
-    return hash_keys(content(place, row) for place, row in enumerate(rows))
+    return hash_keys(content(position, row) for position, row in enumerate(rows))
 
 
 # ---- Digests and statistics --------------------------------------------------------------------

@@ -372,11 +372,11 @@ class _MemoryLoader:
         uniform = self._crop.random(number, index)
         on_device = torch.split(index.to(self._pixels.device), sizes)
         augmentations = self._augmentations(uniform, sizes)
-        for index, place, augmentation in zip(batches, on_device, augmentations, strict=True):
-            images = self._pixels[place]
+        for index, position, augmentation in zip(batches, on_device, augmentations, strict=True):
+            images = self._pixels[position]
             if augmentation is not None:
                 images = self._augmented(images, augmentation)
-            yield Batch(index, images, self._labels[place])
+            yield Batch(index, images, self._labels[position])
 
     def _augmentations(self, uniform: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
         """For each batch (n, 3) int64: vertical and horizontal crop offset, and 1 for a flip."""

@@ -76,19 +76,19 @@ def _read_headers(store: Store, rows: Sequence[int], description: str, track: Tr
     modes = [""] * len(rows)
     problems: list[str] = []
     messages: list[str] = []
-    for place, row in enumerate(track(rows, description, len(rows))):
+    for position, row in enumerate(track(rows, description, len(rows))):
         location = store.location(row)
         try:
             content = read_content(store, row)
             data = content if isinstance(content, bytes) else content.tobytes()
             digest = hashlib.sha256(data).digest()[:DIGEST_BYTES]
-            digests[place] = np.frombuffer(digest, dtype=np.uint8)
+            digests[position] = np.frombuffer(digest, dtype=np.uint8)
             header = inspect(content, location)
         except InputError as error:
             problems.append(str(error))
             continue
-        sizes[place] = header.width, header.height
-        modes[place] = header.mode
+        sizes[position] = header.width, header.height
+        modes[position] = header.mode
         messages += [f"{location}: {message}" for message in header.warnings]
     return {
         "digests": digests,

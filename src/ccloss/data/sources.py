@@ -350,7 +350,7 @@ def _hold_out_test(
 def _missing_classes(
     pair: tuple[Split, Split], classes: Sequence[str], location: str, allow: bool
 ) -> list[str]:
-    """Notes on classes that one split lacks.
+    """Notes on classes that are missing in one split.
 
     Raises:
         InputError: There are such classes, and ``allow`` is not set.

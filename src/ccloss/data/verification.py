@@ -111,10 +111,10 @@ def _duplicates(stored: Stored, headers: dict[str, Scan]) -> Iterator[str]:
     zero = bytes(len(rows[TRAIN][0])) if rows[TRAIN] else b""
     both = (set(rows[TRAIN]) & set(rows[TEST])) - {zero}
     if both:
-        places = [k for k, value in enumerate(rows[TEST]) if value in both]
-        names = [stored.test.store.location(int(stored.test.rows[k])) for k in places]
+        indices = [k for k, value in enumerate(rows[TEST]) if value in both]
+        names = [stored.test.store.location(int(stored.test.rows[k])) for k in indices]
         yield (
-            f"{counted(len(places), 'test image')} also in the training images: {listed(names, 3)}"
+            f"{counted(len(indices), 'test image')} also in the training images: {listed(names, 3)}"
         )
     labels: dict[bytes, set[int]] = {}
     for title, split in ((TRAIN, stored.train), (TEST, stored.test)):

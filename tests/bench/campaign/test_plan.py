@@ -31,8 +31,8 @@ def test_folder_names_contain_data_backbone_and_method(tmp_path: Path) -> None:
         small_experiment(loss="ce+cam", batch_size=8),
         small_experiment(loss="ce", data="folder:a/b c", backbone="timm:resnet10t", channels=3),
     ]
-    places = [str(run.folder.path.relative_to(tmp_path)) for run in plan(experiments, 1, tmp_path)]
-    assert places == [
+    paths = [str(run.folder.path.relative_to(tmp_path)) for run in plan(experiments, 1, tmp_path)]
+    assert paths == [
         "digits/convnet/cc-hidden_features=16/round-1",
         "digits/convnet/cc-weight=0.5-hidden_features=16/round-1",
         "digits/convnet/ce+cam-batch_size=8-hidden_features=16/round-1",

@@ -72,9 +72,9 @@ def _campaign(out: Path, fields: dict[str, Any], started: Any) -> None:
 def test_five_random_kills_change_no_result(tmp_path: Path) -> None:
     fields = {"rounds": 2, "losses": "ce,cc", "epochs": 6}
     whole, killed = small_plan(tmp_path / "whole", **fields), small_plan(tmp_path / "cut", **fields)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     scheduler.run_campaign(whole, SerialExecutor(), observer=Log())
-    length = time.perf_counter() - begun
+    length = time.perf_counter() - start
 
     chance = random.Random(3)
     for _ in range(5):

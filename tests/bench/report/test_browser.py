@@ -83,11 +83,11 @@ def test_arrow_keys_step_through_the_images(opened):
     assert opened.run(description) == "class ant\npredicted ant\nimage 0"
     first = opened.run(f"{PANEL}.querySelector('.thumbnail').style.backgroundImage")
     assert first.startswith('url("data:image/png;base64,')
-    place = opened.run(f"{PANEL}.querySelector('.thumbnail').style.backgroundPosition")
+    position = opened.run(f"{PANEL}.querySelector('.thumbnail').style.backgroundPosition")
     assert opened.run(f"{POINTS}[2].x.length") == 1
     opened.press("ArrowRight")
     assert opened.run(description).endswith("image 1")
-    assert opened.run(f"{PANEL}.querySelector('.thumbnail').style.backgroundPosition") != place
+    assert opened.run(f"{PANEL}.querySelector('.thumbnail').style.backgroundPosition") != position
     opened.press("End")
     assert opened.run(description) == "class cow\npredicted cow\nimage 8"
     opened.press("ArrowLeft")

@@ -137,8 +137,8 @@ def test_published_and_measured_are_shown_together(run, read):
     assert any(cell.startswith("99.10 ± 0.10") for cell in shown.cells)
     assert "measured at 3 epochs instead of 300" in shown.text
     (panel,) = shown.data["grids"][0]
-    place = panel["rows"].index("cc")
-    assert (panel["published"][place], panel["mean"][place]) == (98.32, 99.1)
+    position = panel["rows"].index("cc")
+    assert (panel["published"][position], panel["mean"][position]) == (98.32, 99.1)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -160,10 +160,10 @@ def test_an_error_is_shown_and_not_read_as_markup(run, read, tmp_path):
     failed.path.mkdir(parents=True)
     failed.experiment.write_text(json.dumps({"data": "digits", "loss": "<i>cc", "seed": 0}))
     failed.write_failure(ValueError("</script><script>alert(1)</script>"))
-    begun = RunFolder(tmp_path / "runs" / "begun")
-    begun.path.mkdir()
-    begun.experiment.write_text(json.dumps({"data": "digits", "loss": "ce", "seed": 1}))
-    shown = read(run("cc", 1, **FEW), failed, begun)
+    unfinished = RunFolder(tmp_path / "runs" / "unfinished")
+    unfinished.path.mkdir()
+    unfinished.experiment.write_text(json.dumps({"data": "digits", "loss": "ce", "seed": 1}))
+    shown = read(run("cc", 1, **FEW), failed, unfinished)
     assert "1 failed entry, listed below. 1 unfinished entry, listed below." in shown.text
     assert "</script><script>alert(1)</script>" in shown.text
     assert "Traceback" in shown.text
@@ -298,9 +298,9 @@ def test_two_hundred_runs_fit(record, run, monkeypatch):
         for epoch in range(1, 301)
     )
     made = []
-    for place in range(20):
-        method = "ce" if place == 0 else f"cc weight={place}"
-        size = {"images": 1000, "width": 512} if place < 4 else {"images": 300, "width": 64}
+    for position in range(20):
+        method = "ce" if position == 0 else f"cc weight={position}"
+        size = {"images": 1000, "width": 512} if position < 4 else {"images": 300, "width": 64}
         first = run(method, 0, epochs=0, classes=classes, **size)
         made += [
             Run(f"{seed}", record(method, seed, 80 + seed / 7, classes=classes), epochs, first)

@@ -78,9 +78,9 @@ def test_every_point_has_its_own_thumbnail(shape):
     sheets = pictures.Sheets()
     panel = pictures.features(sample, sheets, tsne=False)
     found = sheets.to_json()
-    for place in (0, 1, 33, 39):
-        original = sample.thumbnails[place].squeeze()
-        np.testing.assert_array_equal(tile(found, panel["thumbnail"][place]), original)
+    for position in (0, 1, 33, 39):
+        original = sample.thumbnails[position].squeeze()
+        np.testing.assert_array_equal(tile(found, panel["thumbnail"][position]), original)
 
 
 def test_a_thumbnail_is_kept_once_and_each_shape_has_its_sheet():
@@ -89,7 +89,7 @@ def test_a_thumbnail_is_kept_once_and_each_shape_has_its_sheet():
     again = pictures.features(make_sample(width=2), sheets, tsne=False)
     other = pictures.features(make_sample(width=2, shape=(5, 6, 1)), sheets, tsne=False)
     assert first["thumbnail"] == again["thumbnail"]
-    assert len(sheets.places) == 80
+    assert len(sheets.positions) == 80
     assert {where[0] for where in other["thumbnail"]} == {1}
     assert len(sheets.to_json()) == 2
 

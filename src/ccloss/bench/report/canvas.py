@@ -30,7 +30,7 @@ _FALLBACK_FONTS = (
     "PingFang SC",
     "Microsoft YaHei",
 )
-"""Fonts for scripts that DejaVu Sans lacks; used where they are installed."""
+"""Fonts for scripts that DejaVu Sans does not contain; used where they are installed."""
 
 _LEAST_WIDTH = 5.0  # inches, so that a title fits above a single panel
 _LETTERS_PER_INCH = 13.5  # of the title's font

@@ -118,17 +118,17 @@ def class_attention(rounds: Sequence[Record]) -> dict[str, Any] | None:
         return None
     attention = _columns([attention_by_class(record) or [] for record in recorded])
     accuracy = _columns(_recorded(recorded, "class_accuracy"))
-    places = [
-        place
-        for place, (mass, right) in enumerate(zip(attention, accuracy, strict=True))
+    positions = [
+        position
+        for position, (mass, right) in enumerate(zip(attention, accuracy, strict=True))
         if mass and right
     ]
     correlations = [rho for rho in map(hardness_correlation, recorded) if rho is not None]
     continuous = recorded[0].evaluation.get("class_attention_mass") is not None
     return {
-        "classes": places,
-        "attention": [rounded(fmean(attention[place])) for place in places],
-        "errors": [rounded(100 - fmean(accuracy[place])) for place in places],
+        "classes": positions,
+        "attention": [rounded(fmean(attention[position])) for position in positions],
+        "errors": [rounded(100 - fmean(accuracy[position])) for position in positions],
         "rho": rounded(fmean(correlations), 3) if correlations else None,
         "unit": "mean attention mass" if continuous else "channels with attention above 0.5",
     }
@@ -165,7 +165,7 @@ def _thinned(epochs: list[int]) -> list[int]:
     last = len(epochs) - 1
     if last < EPOCHS_SHOWN:
         return epochs
-    return [epochs[round(place * last / (EPOCHS_SHOWN - 1))] for place in range(EPOCHS_SHOWN)]
+    return [epochs[round(position * last / (EPOCHS_SHOWN - 1))] for position in range(EPOCHS_SHOWN)]
 
 
 def _spans_decades(lines: Sequence[Any]) -> bool:
@@ -188,7 +188,7 @@ def _joined(parts: Sequence[Sequence[Any]]) -> tuple[int, Any, Any]:
     if not images:
         return 0, None, None
     confidence, accuracy = (
-        sum(part[0] * part[place] for part in parts if part[0]) / images for place in (1, 2)
+        sum(part[0] * part[position] for part in parts if part[0]) / images for position in (1, 2)
     )
     return images, confidence, accuracy
 

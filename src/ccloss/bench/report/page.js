@@ -9,7 +9,7 @@
   const FAINT = 0.08;
   const MANY = 20; // classes; more are chosen from a list
   const drawn = new Set();
-  const selections = []; // the selected image of each panel of features: place, method, at
+  const selections = []; // the selected image of each panel of features: position, method, at
   const chosen = DATA.settings.map((setting) => ({ class: null, method: null, accuracy: null, term: null }));
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -24,7 +24,7 @@
   // Colours follow the order of methods in the whole report, not in the setting.
   const methodColour = (setting, method) => { const own = DATA.palette[shade()]; return own[DATA.settings[setting].colours[method] % own.length]; };
   // Shifted by one whenever the colours repeat, so that 49 methods differ in colour or symbol.
-  const sign = (own, place) => own[(place + Math.floor(place / own.length)) % own.length];
+  const sign = (own, position) => own[(position + Math.floor(position / own.length)) % own.length];
   const methodDash = (setting, method) => DASHES[Math.floor(DATA.settings[setting].colours[method] / DATA.palette.light.length) % DASHES.length];
   const faded = (hex, alpha) => `rgba(${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(",")},${alpha})`;
   const number = (value, digits = 2) => (value === null ? "–" : value.toFixed(digits));
@@ -54,8 +54,8 @@
   // ---- charts: each returns traces, layout and a description, or a text if it is empty -------
 
   const CHARTS = {
-    grid(place, column) {
-      const panel = DATA.grids[place][column];
+    grid(position, column) {
+      const panel = DATA.grids[position][column];
       const at = panel.rows.map((_, row) => row);
       const half = (end) => panel.interval.map((ends, row) => (ends ? Math.abs(ends[end] - panel.mean[row]) : 0));
       return [[
@@ -71,16 +71,16 @@
       })];
     },
 
-    accuracies(place) {
-      const { accuracies, methods } = DATA.settings[place];
+    accuracies(position) {
+      const { accuracies, methods } = DATA.settings[position];
       const dots = accuracies.map((each, method) => ({
         x: each.rounds, y: each.rounds.map((_, round) => method + 0.16 + 0.1 * (round % 2)), mode: "markers",
-        marker: { size: 6, color: faded(methodColour(place, method), 0.55) },
+        marker: { size: 6, color: faded(methodColour(position, method), 0.55) },
         text: each.seeds.map((seed) => `${plain(methods[method])}, seed ${seed}`), hovertemplate: "%{text}: %{x:.2f} %<extra></extra>",
       }));
       const means = accuracies.map((each, method) => ({
-        x: [each.mean], y: [method - 0.12], mode: "markers", marker: { size: 10, color: methodColour(place, method), symbol: sign(SYMBOLS, DATA.settings[place].colours[method]) },
-        error_x: each.interval && { type: "data", symmetric: false, array: [each.interval[1] - each.mean], arrayminus: [each.mean - each.interval[0]], color: methodColour(place, method), thickness: 2, width: 5 },
+        x: [each.mean], y: [method - 0.12], mode: "markers", marker: { size: 10, color: methodColour(position, method), symbol: sign(SYMBOLS, DATA.settings[position].colours[method]) },
+        error_x: each.interval && { type: "data", symmetric: false, array: [each.interval[1] - each.mean], arrayminus: [each.mean - each.interval[0]], color: methodColour(position, method), thickness: 2, width: 5 },
         text: [plain(methods[method])], hovertemplate: "%{text}: mean %{x:.2f} %<extra></extra>",
       }));
       return [[...dots, ...means], layout({
@@ -89,23 +89,23 @@
       })];
     },
 
-    "curve-accuracy": (place) => curve(place, "accuracy"),
-    "curve-term": (place) => curve(place, "term"),
+    "curve-accuracy": (position) => curve(position, "accuracy"),
+    "curve-term": (position) => curve(position, "term"),
 
-    features(place, method) {
-      const { features, classes, class_colours } = DATA.settings[place];
+    features(position, method) {
+      const { features, classes, class_colours } = DATA.settings[position];
       const panel = features[method];
       if (!panel) return "Not shown: this run kept no test images.";
-      const only = chosen[place].class, own = class_colours[shade()];
+      const only = chosen[position].class, own = class_colours[shade()];
       const wrong = panel.label.map((label, at) => label !== panel.prediction[at]);
       const hidden = panel.raw ? {} : { showticklabels: false, showgrid: false, automargin: false };
       const present = [...new Set(panel.label)];
       const named = classes.length <= MANY && present.every((label) => classes[label].length <= 4);
-      const now = [selected(place, method)].flatMap((own) => (own ? [own.at] : []));
+      const now = [selected(position, method)].flatMap((own) => (own ? [own.at] : []));
       const middle = (label, of) => median(of.filter((_, at) => panel.label[at] === label));
       return [[
         { x: panel.x, y: panel.y, mode: "markers", hoverinfo: "text",
-          text: panel.label.map((_, at) => describe(place, method, at).replace(/\n/g, "<br>")),
+          text: panel.label.map((_, at) => describe(position, method, at).replace(/\n/g, "<br>")),
           marker: {
             color: panel.label.map((label) => own[label]), symbol: wrong.map((is) => (is ? "x" : "circle")), size: wrong.map((is) => (is ? 9 : 7)),
             opacity: panel.label.map((label) => (only === null || label === only ? 0.85 : FAINT)), line: { width: wrong.map((is) => (is ? 1 : 0)), color: css("--ink") },
@@ -119,8 +119,8 @@
       })];
     },
 
-    channels(place, method) {
-      const { channels, classes } = DATA.settings[place];
+    channels(position, method) {
+      const { channels, classes } = DATA.settings[position];
       const map = channels[method];
       if (!map) return null;
       const maps = channels.filter(Boolean);
@@ -132,13 +132,13 @@
         colorbar: bar("mean attention"), text: z.map((row, at) => row.map(() => names[at])), hovertemplate: "class %{text}: %{z:.3f}<extra></extra>",
       }], layout({
         height: 320, margin: { l: 40, r: 8, t: 8, b: 40 },
-        xaxis: axis({ title: `${map.channels} channels${share > 1 ? ", averaged by place" : ""}, by their highest class`, showticklabels: false, showgrid: false, ticks: "" }),
+        xaxis: axis({ title: `${map.channels} channels${share > 1 ? ", averaged by position" : ""}, by their highest class`, showticklabels: false, showgrid: false, ticks: "" }),
         yaxis: axis({ title: few ? "" : `${classes.length} classes`, tickvals: few ? names.map((_, at) => at) : [], ticktext: few ? names : [], autorange: "reversed", showgrid: false }),
       })];
     },
 
-    distances(place, method) {
-      const { distances, channels, classes } = DATA.settings[place];
+    distances(position, method) {
+      const { distances, channels, classes } = DATA.settings[position];
       const map = distances[method];
       if (!map) return channels[method] ? "There is no distance between classes." : null;
       const starts = map.label.map((label, at) => at).filter((at) => at === 0 || map.label[at] !== map.label[at - 1]);
@@ -161,8 +161,8 @@
       })];
     },
 
-    class_attention(place, method) {
-      const { class_attention: all, classes } = DATA.settings[place];
+    class_attention(position, method) {
+      const { class_attention: all, classes } = DATA.settings[position];
       const found = all[method];
       if (!found) return "Not recorded in these runs.";
       const few = found.classes.length <= MANY;
@@ -170,15 +170,15 @@
       return [[{
         x: found.attention, y: found.errors, mode: few ? "markers+text" : "markers", cliponaxis: false,
         text: found.classes.map((label) => tick(classes[label], 14)), textposition: "top center", textfont: { size: 11, color: css("--muted") },
-        marker: { size: 8, color: methodColour(place, method), opacity: 0.8 }, hovertemplate: "class %{text}: %{x}, error %{y:.2f} %<extra></extra>",
+        marker: { size: 8, color: methodColour(position, method), opacity: 0.8 }, hovertemplate: "class %{text}: %{x}, error %{y:.2f} %<extra></extra>",
       }], layout({
         height: 320, margin: { l: 48, r: 12, t: 34, b: 40 }, xaxis: axis({ title: found.unit }), yaxis: axis({ title: "error (%)", range: [-0.06, 1.15].map((part) => part * (Math.max(...found.errors) || 1)) }),
         annotations: [{ text: rho, showarrow: false, xref: "paper", yref: "paper", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { size: 12, color: css("--muted") } }],
       }), rho];
     },
 
-    calibration(place, method) {
-      const found = DATA.settings[place].calibration[method];
+    calibration(position, method) {
+      const found = DATA.settings[position].calibration[method];
       if (!found) return null;
       const bins = found.images.length, most = Math.max(...found.images);
       const filled = found.images.map((_, bin) => bin).filter((bin) => found.images[bin]);
@@ -186,7 +186,7 @@
       const middle = (bin) => ((bin + 0.5) * 100) / bins;
       return [[
         { type: "bar", x: filled.map(middle), y: filled.map((bin) => found.accuracy[bin]), width: 100 / bins - 1,
-          marker: { color: filled.map((bin) => faded(methodColour(place, method), 0.3 + 0.7 * Math.sqrt(found.images[bin] / most))) },
+          marker: { color: filled.map((bin) => faded(methodColour(position, method), 0.3 + 0.7 * Math.sqrt(found.images[bin] / most))) },
           customdata: filled.map((bin) => [found.images[bin].toLocaleString("en"), number(found.confidence[bin], 1)]),
           hovertemplate: "%{customdata[0]} images: confidence %{customdata[1]} %, accuracy %{y:.1f} %<extra></extra>" },
         { x: [0, 100], y: [0, 100], mode: "lines", hoverinfo: "skip", line: { dash: "dash", width: 1.5, color: css("--muted") } },
@@ -196,8 +196,8 @@
       }), error];
     },
 
-    classes(place) {
-      const { by_class: methods, methods: names, classes } = DATA.settings[place];
+    classes(position) {
+      const { by_class: methods, methods: names, classes } = DATA.settings[position];
       if (!methods.some(Boolean)) return "Not recorded in these runs.";
       const few = classes.length <= 30, many = names.length;
       // Few classes are in label order, many start with the hardest of the first method.
@@ -207,8 +207,8 @@
       const spread = few ? 0.5 / many : 0;
       return [methods.flatMap((found, method) => (found ? [{
         x: order.map((_, at) => at + spread * (method - (many - 1) / 2)), y: order.map((label) => found.mean[label]), mode: "markers", name: tick(names[method]),
-        marker: { size: few ? 8 : 5, color: methodColour(place, method), symbol: sign(SYMBOLS, DATA.settings[place].colours[method]) },
-        error_y: few ? { type: "data", symmetric: false, array: order.map((label) => found.high[label] - found.mean[label]), arrayminus: order.map((label) => found.mean[label] - found.low[label]), thickness: 1.4, width: 0, color: methodColour(place, method) } : undefined,
+        marker: { size: few ? 8 : 5, color: methodColour(position, method), symbol: sign(SYMBOLS, DATA.settings[position].colours[method]) },
+        error_y: few ? { type: "data", symmetric: false, array: order.map((label) => found.high[label] - found.mean[label]), arrayminus: order.map((label) => found.mean[label] - found.low[label]), thickness: 1.4, width: 0, color: methodColour(position, method) } : undefined,
         text: order.map((label) => `class ${plain(classes[label])}, ${plain(names[method])}`), hovertemplate: "%{text}: %{y:.2f} %<extra></extra>",
       }] : [])), layout({
         height: 340, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 48, r: 12, t: 30, b: 40 },
@@ -218,18 +218,18 @@
     },
   };
 
-  function curve(place, group) {
-    const { curves, methods } = DATA.settings[place];
-    const found = curves.find((each) => each.group === group && each.name === chosen[place][group]);
+  function curve(position, group) {
+    const { curves, methods } = DATA.settings[position];
+    const found = curves.find((each) => each.group === group && each.name === chosen[position][group]);
     if (!found) return "Not recorded in these runs.";
-    const only = chosen[place].method;
+    const only = chosen[position].method;
     const last = Math.max(...found.lines.flatMap((line) => (line ? [line.epoch.at(-1)] : [])));
     return [found.lines.flatMap((line, method) => {
       if (!line) return [];
-      const colour = methodColour(place, method), on = only === null || only === method;
+      const colour = methodColour(position, method), on = only === null || only === method;
       return [
         { x: [...line.epoch, ...[...line.epoch].reverse()], y: [...line.high, ...[...line.low].reverse()], fill: "toself", fillcolor: faded(colour, on ? 0.16 : 0.02), line: { width: 0 }, mode: "lines", hoverinfo: "skip" },
-        { x: line.epoch, y: line.mean, mode: line.epoch.length > 25 ? "lines" : "lines+markers", opacity: on ? 1 : 0.15, line: { color: colour, width: 2, dash: methodDash(place, method) }, marker: { size: 5, symbol: sign(SYMBOLS, DATA.settings[place].colours[method]) },
+        { x: line.epoch, y: line.mean, mode: line.epoch.length > 25 ? "lines" : "lines+markers", opacity: on ? 1 : 0.15, line: { color: colour, width: 2, dash: methodDash(position, method) }, marker: { size: 5, symbol: sign(SYMBOLS, DATA.settings[position].colours[method]) },
           text: line.epoch.map(() => plain(methods[method])), hovertemplate: "%{text}, epoch %{x}: %{y}<extra></extra>" },
       ];
     }), layout({
@@ -244,12 +244,12 @@
   }
 
   // The description of a point; escape it for Plotly.
-  function words(place, method, at) {
-    const { features, classes } = DATA.settings[place], panel = features[method];
+  function words(position, method, at) {
+    const { features, classes } = DATA.settings[position], panel = features[method];
     const right = panel.label[at] === panel.prediction[at];
     return [`class ${classes[panel.label[at]]}`, `predicted ${classes[panel.prediction[at]]}${right ? "" : " (error)"}`, `image ${panel.index[at]}`];
   }
-  const describe = (place, method, at) => words(place, method, at).map(plain).join("\n");
+  const describe = (position, method, at) => words(position, method, at).map(plain).join("\n");
 
   // ---- drawing ------------------------------------------------------------------------------
 
@@ -272,10 +272,10 @@
   }
   const redraw = (test) => drawn.forEach((element) => test(element.dataset) && draw(element));
 
-  const watcher = new IntersectionObserver((entries) => {
+  const observer = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (isIntersecting) {
-        watcher.unobserve(target);
+        observer.unobserve(target);
         draw(target);
       }
     }
@@ -283,7 +283,7 @@
 
   // ---- selecting the points of a panel ----------------------------------------------
 
-  const selected = (place, method) => selections.find((each) => each.place === place && each.method === method);
+  const selected = (position, method) => selections.find((each) => each.position === position && each.method === method);
 
   function listen(element) {
     const figure = element.closest("figure");
@@ -293,12 +293,12 @@
   }
 
   function show(figure, at) {
-    const place = Number(figure.dataset.setting), method = Number(figure.dataset.features);
-    const panel = DATA.settings[place].features[method];
-    const own = selected(place, method);
+    const position = Number(figure.dataset.setting), method = Number(figure.dataset.features);
+    const panel = DATA.settings[position].features[method];
+    const own = selected(position, method);
     if (own) own.at = at;
-    else selections.push({ place, method, at });
-    figure.querySelector(".description").textContent = words(place, method, at).join("\n");
+    else selections.push({ position, method, at });
+    figure.querySelector(".description").textContent = words(position, method, at).join("\n");
     paint(figure.querySelector(".thumbnail"), panel.thumbnail[at]);
     const element = figure.querySelector(".plot");
     if (drawn.has(element)) Plotly.restyle(element, { x: [[panel.x[at]]], y: [[panel.y[at]]] }, [2]);
@@ -321,14 +321,14 @@
     const { class: only } = chosen[figure.dataset.setting];
     const panel = DATA.settings[figure.dataset.setting].features[figure.dataset.features];
     const wanted = (at) => (only === null || panel.label[at] === only) && (target !== "error" || panel.label[at] !== panel.prediction[at]);
-    const places = panel.label.map((_, at) => at).filter(wanted);
-    if (!places.length) {
+    const positions = panel.label.map((_, at) => at).filter(wanted);
+    if (!positions.length) {
       figure.querySelector(".description").textContent = target === "error" ? "No error among these images." : "No image of this class.";
       return;
     }
     const now = selected(Number(figure.dataset.setting), Number(figure.dataset.features))?.at ?? -1;
-    const after = places.filter((at) => at > now), before = places.filter((at) => at < now);
-    const next = { 1: after[0] ?? places[0], error: after[0] ?? places[0], "-1": before.at(-1) ?? places.at(-1), first: places[0], last: places.at(-1) };
+    const after = positions.filter((at) => at > now), before = positions.filter((at) => at < now);
+    const next = { 1: after[0] ?? positions[0], error: after[0] ?? positions[0], "-1": before.at(-1) ?? positions.at(-1), first: positions[0], last: positions.at(-1) };
     show(figure, next[target]);
   }
 
@@ -355,30 +355,30 @@
   }
 
   for (const select of all("select[data-curve]")) {
-    const place = Number(select.dataset.setting), group = select.dataset.curve;
-    const found = DATA.settings[place].curves.filter((each) => each.group === group);
+    const position = Number(select.dataset.setting), group = select.dataset.curve;
+    const found = DATA.settings[position].curves.filter((each) => each.group === group);
     if (!found.length) {
       select.hidden = true;
       continue;
     }
-    chosen[place][group] = found[0].name;
+    chosen[position][group] = found[0].name;
     select.append(...found.map((each) => option(each.name, each.label)));
     select.addEventListener("change", () => {
-      chosen[place][group] = select.value;
-      redraw(({ kind, setting }) => kind === `curve-${group}` && Number(setting) === place);
+      chosen[position][group] = select.value;
+      redraw(({ kind, setting }) => kind === `curve-${group}` && Number(setting) === position);
     });
   }
 
   // Buttons that show one method or class alone, or a list if there are many.
   for (const row of all("[data-chips]")) {
-    const place = Number(row.dataset.setting), what = row.dataset.chips, own = DATA.settings[place];
+    const position = Number(row.dataset.setting), what = row.dataset.chips, own = DATA.settings[position];
     const names = what === "class" ? own.classes : own.methods;
-    const colour = (at) => (what === "class" ? own.class_colours[shade()][at] : methodColour(place, at));
+    const colour = (at) => (what === "class" ? own.class_colours[shade()][at] : methodColour(position, at));
     const kinds = what === "class" ? ["features"] : ["curve-accuracy", "curve-term"];
     const choose = (at) => {
-      chosen[place][what] = at;
+      chosen[position][what] = at;
       all("button", row).forEach((button, to) => button.setAttribute("aria-pressed", String(to === at)));
-      redraw(({ kind, setting }) => kinds.includes(kind) && Number(setting) === place);
+      redraw(({ kind, setting }) => kinds.includes(kind) && Number(setting) === position);
     };
     if (names.length > MANY) {
       const select = document.createElement("select");
@@ -399,7 +399,7 @@
       DARK.addEventListener("change", () => { dot.style.color = colour(at); });
       button.append(dot, short(name, 32));
       button.title = name;
-      button.addEventListener("click", () => choose(chosen[place][what] === at ? null : at));
+      button.addEventListener("click", () => choose(chosen[position][what] === at ? null : at));
       row.append(button);
     });
   }
@@ -414,5 +414,5 @@
   unfold();
 
   DARK.addEventListener("change", () => redraw(() => true));
-  all(".plot").forEach((element) => watcher.observe(element));
+  all(".plot").forEach((element) => observer.observe(element));
 })();

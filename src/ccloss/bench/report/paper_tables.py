@@ -125,7 +125,7 @@ class Grid:
     @property
     def is_informative(self) -> bool:
         """Whether a measured cell can be compared with another one, or with a published number."""
-        measured = [place for place, cell in self.cells.items() if cell.rounds]
+        measured = [position for position, cell in self.cells.items() if cell.rounds]
         columns = {column for _, column in measured}
         return self.shows_published or len(columns) < len(measured)
 
@@ -219,8 +219,8 @@ def description(grid: Grid) -> str:
     if grid.table is TABLE3:
         sentences += [
             "The baseline is the published accuracy that the paper tests against. Its one-sample "
-            "test takes that number for exact, and CE + CAM, which lacks the loss, is tested in "
-            "the same way",
+            "test treats that number as exact. CE + CAM, the same network without the loss, is "
+            "tested in the same way",
             "Possible p-values are those that the published mean ± margin of five rounds allows",
         ]
     else:

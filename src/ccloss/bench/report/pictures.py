@@ -52,19 +52,19 @@ class Sheets:
     """Thumbnails, each stored once, on one sheet for each shape."""
 
     sheets: dict[tuple[int, ...], list[Bytes]] = field(default_factory=dict)
-    places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    positions: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, thumbnail: Bytes) -> tuple[int, int] | None:
         """Sheet and position of a thumbnail; ``None`` if the page has enough thumbnails."""
         shape = thumbnail.shape
         key = blake2b(thumbnail.tobytes(), key=repr(shape).encode()).digest()
-        if key not in self.places:
-            if len(self.places) >= THUMBNAILS:
+        if key not in self.positions:
+            if len(self.positions) >= THUMBNAILS:
                 return None
             sheet = self.sheets.setdefault(shape, [])
-            self.places[key] = list(self.sheets).index(shape), len(sheet)
+            self.positions[key] = list(self.sheets).index(shape), len(sheet)
             sheet.append(thumbnail)
-        return self.places[key]
+        return self.positions[key]
 
     def to_json(self) -> list[dict[str, Any]]:
         """Each sheet as a PNG in a data URI, with the size of its tiles."""
@@ -84,7 +84,7 @@ def features(sample: TestSample, sheets: Sheets, *, tsne: bool) -> dict[str, Any
     """Test images as points in the plane of their features, with label and prediction."""
     chosen = _thin(balanced(sample.labels, IMAGES), IMAGES)
     points, projection = plane(sample.features[chosen], tsne=tsne)
-    thumbnails = [sheets.add(sample.thumbnails[place]) for place in chosen]
+    thumbnails = [sheets.add(sample.thumbnails[position]) for position in chosen]
     return {
         "projection": projection,
         "raw": sample.features.shape[1] == 2,
@@ -130,8 +130,8 @@ def distance_map(sample: TestSample) -> dict[str, Any] | None:
 def _in_blocks(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """Indices of images, ordered by class, some of each class that is shown."""
     shown = _thin(np.unique(labels), MATRIX_IMAGES // MATRIX_IMAGES_A_CLASS)
-    places = np.flatnonzero(np.isin(labels, shown))
-    return places[balanced(labels[places], MATRIX_IMAGES)]
+    positions = np.flatnonzero(np.isin(labels, shown))
+    return positions[balanced(labels[positions], MATRIX_IMAGES)]
 
 
 def _bytes(values: Floats, low: float, high: float) -> dict[str, Any]:
@@ -142,9 +142,9 @@ def _bytes(values: Floats, low: float, high: float) -> dict[str, Any]:
     return {"low": rounded(low), "high": rounded(high), "rows": len(values), "data": text}
 
 
-def _thin(places: NDArray[np.integer], limit: int) -> NDArray[np.integer]:
+def _thin(positions: NDArray[np.integer], limit: int) -> NDArray[np.integer]:
     """Evenly spaced elements, at most ``limit`` of them."""
-    return places[:: math.ceil(len(places) / limit)]
+    return positions[:: math.ceil(len(positions) / limit)]
 
 
 def _sheet(images: list[Bytes]) -> Bytes:

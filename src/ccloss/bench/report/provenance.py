@@ -51,8 +51,8 @@ def sources(settings: Sequence[Setting]) -> list[list[str]]:
     """
     records = [record for setting in settings for record in setting.records]
     numbers = {
-        key: str(place)
-        for place, key in enumerate(dict.fromkeys(map(_environment, records)), start=1)
+        key: str(position)
+        for position, key in enumerate(dict.fromkeys(map(_environment, records)), start=1)
     }
     rows: dict[tuple[str, ...], list[Record]] = {}
     for setting in settings:

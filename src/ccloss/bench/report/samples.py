@@ -36,8 +36,8 @@ def _are_finite(sample: TestSample, vectors: list[np.ndarray]) -> bool:
 def _have_classes(sample: TestSample, classes: int) -> bool:
     """Whether there is a valid label and prediction for each image."""
     return all(
-        len(places) == len(sample.labels)
-        and bool((places >= 0).all())
-        and bool((places < classes).all())
-        for places in (sample.labels, sample.predictions)
+        len(indices) == len(sample.labels)
+        and bool((indices >= 0).all())
+        and bool((indices < classes).all())
+        for indices in (sample.labels, sample.predictions)
     )

@@ -81,8 +81,8 @@ def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
     return "".join(
         "| "
         + " | ".join(
-            text.rjust(width) if numbers and place else text.ljust(width)
-            for place, (text, width) in enumerate(zip(line, widths, strict=True))
+            text.rjust(width) if numbers and position else text.ljust(width)
+            for position, (text, width) in enumerate(zip(line, widths, strict=True))
         )
         + " |\n"
         for line in (lines[0], rule, *lines[1:])
