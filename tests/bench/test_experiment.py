@@ -60,6 +60,7 @@ EVERYWHERE = {
     "loss": "cc",
     "loss_options": {},
     "attention": True,
+    "allow_missing_classes": False,
     "validation": 0.0,
     "max_steps": None,
     "train_limit": None,

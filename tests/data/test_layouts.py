@@ -131,9 +131,23 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert len(found.train.rows) + len(found.test.rows) == 80
 
 
+def test_a_class_without_test_images_is_found_even_if_only_one_has_them(tmp_path: Path) -> None:
+    tree(tmp_path, *(f"train/{f}" for f in TRAIN), "test/a/8.png")
+    with pytest.raises(InputError, match=r"test split has no images of 1 class \(b\); .*--allow-"):
+        folder(tmp_path)
+    found = folder(tmp_path, allow_missing_classes=True)
+    assert (names(found), names(found, "test")) == (TRAIN, ["a/8.png"])
+
+
+def test_a_single_class_is_rejected(tmp_path: Path) -> None:
+    tree(tmp_path, "train/a/1.png", "test/a/2.png")
+    with pytest.raises(InputError, match=r"has 1 class \(a\), but at least 2 are needed"):
+        folder(tmp_path)
+
+
 def test_splits_inside_of_classes_are_rejected(tmp_path: Path) -> None:
     tree(tmp_path, "a/train/1.png", "a/test/2.png", "b/train/3.png", "b/test/4.png")
-    with pytest.raises(InputError, match="split folders inside of class folders"):
+    with pytest.raises(InputError, match=r"split folders inside of other folders \(a/train\)"):
         folder(tmp_path)
 
 
@@ -195,7 +209,7 @@ def test_csv_lists(tmp_path: Path, kind: str) -> None:
     save_tree(tmp_path, {"sample_submission.csv": "id,label\n1,b\n"})
     found = folder(tmp_path)
     assert (names(found), names(found, "test")) == (TRAIN, TEST)
-    assert "1 image that no list names left out" in found.notes
+    assert "1 image left out that no CSV list names" in found.notes
     if len(layout) == 1:
         assert names(folder(tmp_path / "list.csv")) == TRAIN
 
@@ -330,15 +344,16 @@ def test_idx_files_equal_parquet(mnist_root: Path, tmp_path: Path, end: str) -> 
 def test_cifar_pickles(tmp_path: Path) -> None:
     home = tmp_path / "cifar-100-python"
     home.mkdir()
-    classes = [f"class {k}" for k in range(3)]
+    classes = ["one", "two", "three"]
     for split, count in (("train", 6), ("test", 3)):
         pictures = [np.array(picture(k, (32, 32), "RGB")) for k in range(count)]
         data = np.stack([p.transpose(2, 0, 1).ravel() for p in pictures])
         content = {b"data": data, b"fine_labels": [k % 3 for k in range(count)]}
         (home / split).write_bytes(pickle.dumps(content, protocol=2))
-    (home / "meta").write_bytes(pickle.dumps({"fine_label_names": classes}))
-    found = load(str(home), image_size=32)
-    assert found.classes == tuple(classes)
+    for names in (classes, [name.encode() for name in classes]):
+        (home / "meta").write_bytes(pickle.dumps({"fine_label_names": names}, protocol=2))
+        found = load(str(home), image_size=32)
+        assert found.classes == tuple(classes)
     expected = np.array(picture(4, (32, 32), "RGB")).transpose(2, 0, 1)
     assert (found.train.image(4).numpy() == expected).all()
     (home / "meta").write_bytes(pickle.dumps(Path("x")))
@@ -421,9 +436,9 @@ def test_names_have_one_form(name: str, expected: str) -> None:
 
 def test_stored_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "set").mkdir()
-    for name in ("set", "./set", "folder:set"):
-        assert resolve_data_name(name) == f"folder:{tmp_path / 'set'}"
+    (tmp_path / "cars").mkdir()  # also the name of a folder that cars196 is looked for in
+    for name in ("cars", "./cars", "folder:cars"):
+        assert resolve_data_name(name) == f"folder:{tmp_path / 'cars'}"
     for name, words in (
         ("minst", "did you mean 'mnist'"),
         ("folder:", "names no folder"),

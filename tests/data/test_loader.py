@@ -430,7 +430,8 @@ def test_a_missing_file_in_evaluation_is_named(
 ) -> None:
     from ccloss.data.sources import load
 
-    root = class_folders({"": {"a": 5, "b": 5}}, (70, 70))
+    counts = {"a": 1, "b": 1}
+    root = class_folders({"train": counts, "test": counts}, (70, 70))
     found = load(f"folder:{root}", image_size=66)
     gone = Path(found.test.location(1))
     gone.unlink()

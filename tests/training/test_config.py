@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from ccloss.errors import InputError
 from ccloss.training.config import RunConfig, differences
@@ -49,6 +50,12 @@ def test_damaged_fields_are_explained_in_one_line(changes: dict[str, Any], messa
     with pytest.raises(InputError, match=message) as raised:
         RunConfig.from_dict({**OLD, **changes})
     assert "\n" not in str(raised.value)
+
+
+def test_numbers_of_a_command_line_are_converted() -> None:
+    assert small_config(channels="1").channels == 1
+    with pytest.raises(ValidationError, match="1 or 3"):
+        small_config(channels="2")
 
 
 def test_a_missing_field_is_named() -> None:

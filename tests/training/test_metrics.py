@@ -2,18 +2,20 @@
 
 import itertools
 import json
+import math
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 from torch import Tensor
 
 from ccloss.training.metrics import (
     METRICS,
     Predictions,
-    balanced,
     calibration_error,
     distance_ratio,
     join,
@@ -214,15 +216,25 @@ def test_identical_vectors_have_no_ratio() -> None:
     assert distance_ratio(torch.ones(4, 3), torch.arange(4) % 2) is None
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_metrics_that_are_not_finite_are_none(value: float) -> None:
-    found = make_predictions()
-    found.logits[3] = value
-    found.features[3] = value
-    measured = measure(found)
-    assert measured["nll"] is None
-    assert measured["calibration_error"] is measured["calibration_bins"] is None
-    assert measured["feature_ratio"] is None
+@settings(max_examples=60)
+@given(
+    images=st.integers(1, 5),
+    classes=st.integers(1, 7),
+    value=st.sampled_from([None, math.nan, math.inf, -math.inf]),
+    attention=st.booleans(),
+)
+def test_metrics_are_json_for_any_number_of_images_and_any_values(
+    images: int, classes: int, value: float | None, attention: bool
+) -> None:
+    found = make_predictions(images, images, classes)
+    if value is not None:
+        for column in (found.logits, found.features, found.attention):
+            assert column is not None
+            column[-1] = value
+    measured = measure(found if attention else replace(found, attention=None))
+    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
+    if value is not None:
+        assert measured["nll"] is measured["calibration_bins"] is measured["feature_ratio"] is None
 
 
 def test_a_metric_is_added_by_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,11 +245,6 @@ def test_a_metric_is_added_by_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measure_accuracy(found: Predictions) -> float:
     return float(METRICS["accuracy"](found))
-
-
-def test_metrics_are_json_types() -> None:
-    measured = measure(make_predictions())
-    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
 
 
 @pytest.mark.parametrize("attention", [True, False])
@@ -254,20 +261,3 @@ def test_joined_parts_are_the_whole_in_order(attention: bool) -> None:
     for field, column in zip(fields(Predictions), columns, strict=True):
         ours = getattr(joined, field.name)
         assert (ours is None and column is None) or torch.equal(ours, column)
-
-
-def test_balanced_takes_as_many_of_every_class() -> None:
-    labels = torch.tensor([0] * 10 + [1] * 10 + [2] * 10)
-    rows = balanced(labels, 6)
-    assert rows.tolist() == [0, 1, 10, 11, 20, 21]
-
-
-def test_balanced_fills_up_where_a_class_is_small() -> None:
-    labels = torch.tensor([0, 1, 1, 1, 0, 1, 2])
-    rows = balanced(labels, 5)
-    assert rows.tolist() == sorted(rows.tolist())
-    assert torch.bincount(labels[rows]).tolist() == [2, 2, 1]
-
-
-def test_balanced_of_more_than_there_are_is_all() -> None:
-    assert balanced(torch.tensor([1, 0, 1]), 99).tolist() == [0, 1, 2]

@@ -77,7 +77,7 @@ class Experiment:
     """One training run as a user describes it. :meth:`resolve` fills fields that are ``None``."""
 
     data: str = "cifar100"
-    """digits, mnist, cifar100, cars196, or folder:PATH with one folder per class."""
+    """Name of a data set (see `ccloss data list`), a folder, or hub:OWNER/NAME."""
 
     loss: str = "cc"
     """Name of the loss; +cam after a name adds channel attention to its network."""
@@ -167,6 +167,9 @@ class Experiment:
     test_limit: PositiveInt | None = None
     """Number of test images, the same share of every class; default: all."""
 
+    allow_missing_classes: bool = False
+    """Accept data with classes that only one of the training and test splits has."""
+
     validation: ValidationFraction = 0.0
     """Fraction of the training images that is held out and evaluated instead of the test images."""
 
@@ -182,7 +185,7 @@ class Experiment:
         """The configuration to run: what is given, then the data set's protocol, then defaults.
 
         Args:
-            channels: channels of the images in a folder; named data sets have known channels.
+            channels: channels of the images of a folder or a Hub data set.
             precision: used if neither the experiment nor the protocol gives one.
 
         Raises:

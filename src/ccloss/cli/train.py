@@ -1,5 +1,6 @@
 """``ccloss train`` and ``ccloss evaluate``."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from ccloss.bench.experiment import Experiment
 from ccloss.cli.console import is_main_process, print_table, printable, progress_reporter
 from ccloss.cli.parameters import DataRoot, ExperimentFields
+from ccloss.data.catalog import resolve_data_name
 from ccloss.training.config import RunConfig
 from ccloss.training.records import RunFolder
 
@@ -59,16 +61,20 @@ def evaluate(
     run: Path,
     /,
     *,
+    data: str | None = None,
     data_root: DataRoot = None,
     allow_changed_data: bool = False,
+    allow_missing_classes: bool = False,
     workers: int | None = None,
 ) -> None:
     """Evaluate the network of a finished run again on the run's test images.
 
     Args:
         run: Folder of the run.
+        data: Where the data are now, if not where the run has found them.
         data_root: Folder with the data. Without it they are downloaded from the Hugging Face Hub.
-        allow_changed_data: Continue, with a warning, if the images have changed.
+        allow_changed_data: Continue, with a warning, if the test images have changed.
+        allow_missing_classes: Accept data with classes that only one split has.
         workers: Processes that decode large images. By default as many as the cores allow.
     """
     folder = RunFolder(run)
@@ -78,7 +84,13 @@ def evaluate(
     from ccloss.training.evaluation import evaluate as evaluate_run
 
     reporter = progress_reporter()
-    dataset = load_data(RunConfig.from_dict(record.experiment), data_root, reporter)
+    config = RunConfig.from_dict(record.experiment)
+    config = dataclasses.replace(
+        config,
+        data=config.data if data is None else resolve_data_name(data),
+        allow_missing_classes=config.allow_missing_classes or allow_missing_classes,
+    )
+    dataset = load_data(config, data_root, reporter)
     evaluation = evaluate_run(
         folder,
         dataset,
@@ -87,7 +99,11 @@ def evaluate(
         reporter=reporter,
     )
     if is_main_process():
-        _print_evaluation(record.method, {**evaluation, "split": record.evaluation["split"]})
+        _print_evaluation(record.method, {"split": record.evaluation["split"], **evaluation})
+
+
+_PERCENTAGES = ("accuracy", "top5", "calibration_error", "merged_pairs")
+"""Endings of the names of metrics in %."""
 
 
 def _print_evaluation(method: str, evaluation: dict[str, Any]) -> None:
@@ -106,7 +122,7 @@ def _rows(evaluation: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif name == "calibration_bins":
             continue  # the calibration error summarizes them
         elif isinstance(value, float):
-            unit = " %" if name in ("accuracy", "top5", "calibration_error") else ""
+            unit = " %" if name.endswith(_PERCENTAGES) else ""
             yield name.replace("_", " "), f"{value:.2f}{unit}" if unit else f"{value:.4f}"
         else:
             yield name.replace("_", " "), "–" if value is None else str(value)

@@ -87,7 +87,8 @@ def read_cifar(tree: FileTree, found: Sequence[str]) -> Table:
     """The Python version of CIFAR-10 or CIFAR-100."""
     home = tree.root / _only_folder(tree, found)
     train, test, meta, label_key, name_key = _CIFAR_FILES[os.path.basename(found[0])]
-    classes = [str(name) for name in _unpickle(home / meta)[name_key]]
+    names = _unpickle(home / meta)[name_key]
+    classes = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
     parts = [_cifar_part(home, TRAIN, train, label_key, classes)]
     parts.append(_cifar_part(home, TEST, (test,), label_key, classes))
     return Table(str(home), parts, classes)

@@ -134,14 +134,7 @@ def letters(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-_NAMES = {letters(name): name for name in SOURCES} | {
-    folder: source.name for source in SOURCES.values() for folder in source.folders
-}
-
-
-def known_name(name: str) -> str | None:
-    """The catalog name that a spelling stands for, such as ``mnist`` for ``MNIST``."""
-    return _NAMES.get(letters(name))
+_NAMES = {letters(name): name for name in SOURCES}
 
 
 def resolve_data_name(name: str) -> str:
@@ -163,10 +156,10 @@ def resolve_data_name(name: str) -> str:
         if name.removeprefix(HUB_PREFIX).partition("@")[0].count("/") != 1:
             raise InputError(f"data {name!r} must have the form hub:OWNER/NAME[@REVISION]")
         return name
-    known = known_name(name)
-    if known is not None and os.sep not in name:
-        return known
-    if os.sep in name or name.startswith(("~", ".")) or (name and Path(name).exists()):
+    is_path = os.sep in name
+    if letters(name) in _NAMES and not is_path:
+        return _NAMES[letters(name)]
+    if is_path or name.startswith(("~", ".")) or (name and Path(name).exists()):
         return _folder_name(name)
     raise InputError(
         f"data must be one of {', '.join(SOURCES)}, folder:PATH or hub:OWNER/NAME, got {name!r}"

@@ -5,8 +5,9 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from ccloss.data.labels import normalized
 from ccloss.data.stores import FileStore, printable
 from ccloss.data.tables import TRAIN, Part, Table, counted, listed, split_of
 from ccloss.data.tree import IMAGE_SUFFIXES, FileTree, common_folder, other_files_note, suffix
@@ -60,7 +61,7 @@ def read_class_folders(tree: FileTree) -> Table:
     groups = _by_first_folder(inner.images)
     splits = _split_folders(groups)
     if splits:
-        parts = [_split_part(inner, folder, split) for folder, split in splits.items()]
+        parts = _split_parts(inner, splits)
     else:
         _reject_other_layouts(inner, groups)
         parts = [_class_part(inner, None)]
@@ -106,10 +107,31 @@ def _split_folders(groups: dict[str, list[str]]) -> dict[str, str]:
     return splits if is_nested and not (is_alone and has_others) else {}
 
 
-def _split_part(tree: FileTree, folder: str, split: str) -> Part:
-    """One split: its class folders, or images without a label."""
-    inner = tree.below(folder)
-    return _class_part(inner.below(common_folder(inner.images)), split)
+def _split_parts(tree: FileTree, splits: dict[str, str]) -> list[Part]:
+    """One part per split folder. A folder around the class folders of a split is skipped.
+
+    A split other than the training split may hold a single class, or images without a label. Its
+    folders are therefore class folders only if the training split has a class of that name.
+    """
+    parts: list[Part] = []
+    classes: set[str] = set()
+    for folder, split in sorted(splits.items(), key=lambda item: item[1] != TRAIN):
+        inner = tree.below(folder)
+        home = PurePosixPath(common_folder(inner.images))
+        above = [k for k, name in enumerate(home.parts) if normalized(name) in classes]
+        if above:
+            home = PurePosixPath(*home.parts[: above[0]])
+        elif split == TRAIN and len(_by_first_folder(inner.below(_text(home)).images)) < 2:
+            home = home.parent  # a single class
+        part = _class_part(inner.below(_text(home)), split)
+        parts.append(part)
+        if split == TRAIN:
+            classes |= {normalized(name) for name in part.names if name is not None}
+    return parts
+
+
+def _text(folder: PurePosixPath) -> str:
+    return "" if folder == PurePosixPath() else str(folder)
 
 
 def _class_part(tree: FileTree, split: str | None) -> Part:
@@ -139,8 +161,8 @@ def _reject_other_layouts(tree: FileTree, groups: dict[str, list[str]]) -> None:
     inner = {name: {f.split("/")[1] for f in groups[name] if f.count("/") >= 2} for name in folders}
     if all(TRAIN in {split_of(name) for name in inner[folder]} for folder in folders):
         raise InputError(
-            f"data: {where} has split folders inside of class folders ({folders[0]}/train); the "
-            "nearest layout that is read is train/CLASS/ and test/CLASS/"
+            f"data: {where} has split folders inside of other folders ({folders[0]}/train); give "
+            "one of them if each is a data set, or sort the images as train/CLASS/ and test/CLASS/"
         )
 
 
@@ -188,7 +210,7 @@ def read_lists(tree: FileTree, lists: Sequence[str]) -> Table | None:
         title = f"{split or 'list'} in {printable(str(tree.root))}"
         parts.append(Part(title, split, store, chosen, [rows[number][1] for number in chosen]))
     unlisted = len(set(tree.images) - {file for file, _, _ in rows})
-    notes = (f"{counted(unlisted, 'image')} that no list names left out",) if unlisted else ()
+    notes = (f"{counted(unlisted, 'image')} left out that no CSV list names",) if unlisted else ()
     return Table(str(tree.root), parts, None, notes)
 
 

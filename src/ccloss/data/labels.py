@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ccloss.data.catalog import Source, letters
-from ccloss.data.tables import Part, Table, listed
+from ccloss.data.tables import Part, Table, counted, listed
 from ccloss.errors import InputError
 
 
@@ -59,8 +59,9 @@ def resolve_classes(
         )
     if len(found) < 2:
         raise InputError(
-            f"data: {table.location} has {len(found)} classes ({listed(sorted(found))}), but at "
-            "least 2 are needed; give the folder that holds the class folders"
+            f"data: {table.location} has {counted(len(found), 'class', 'classes')} "
+            f"({listed(sorted(found))}), but at least 2 are needed; give the folder that holds the "
+            "class folders"
         )
     return classes
 

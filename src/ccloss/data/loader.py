@@ -409,7 +409,7 @@ class _WorkerLoader:
         device: torch.device,
         workers: int | None,
     ) -> None:
-        workers = _default_workers(plan.world_size) if workers is None else workers
+        workers = default_workers(plan.world_size) if workers is None else workers
         self._plan = plan
         self._device = device
         self._keys = _Keys(plan)
@@ -486,7 +486,8 @@ class _Decoder(TorchDataset[Batch | InputError]):
         return self.crop.apply(image, uniform)
 
 
-def _default_workers(world_size: int) -> int:
-    """The CPUs of one of ``world_size`` processes, without one for the training loop."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(MAX_WORKERS, cpus // world_size - 1))
+def default_workers(processes: int) -> int:
+    """The cores of one of the processes of this machine, less one for training; 8 at most."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(0, min(MAX_WORKERS, cores // processes - 1))

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ccloss.data.images import statistics
-from ccloss.data.loader import Loader, eval_loader, train_loader
+from ccloss.data.loader import Loader, default_workers, eval_loader, train_loader
 from ccloss.data.sources import Dataset, load
 from ccloss.data.splitting import hold_out
 from ccloss.errors import InputError
@@ -24,8 +23,6 @@ from ccloss.training.progress import NullProgress, ProgressReporter
 from ccloss.training.step import TrainState
 
 EVALUATION_BATCH_SIZE = 128
-
-MAX_WORKERS = 8
 
 Warn = Callable[[str], None]
 
@@ -77,6 +74,7 @@ def load_data(
         resize=config.resize or None,
         train_limit=config.train_limit,
         test_limit=config.test_limit,
+        allow_missing_classes=config.allow_missing_classes,
         track=reporter.track,
     )
     for note in dataset.notes:
@@ -177,9 +175,7 @@ def workers_per_process(workers: int | None) -> int:
     """
     processes = local_processes()
     if workers is None:
-        affinity = getattr(os, "sched_getaffinity", None)
-        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-        return max(0, min(MAX_WORKERS, cores // processes - 1))
+        return default_workers(processes)
     # A requested number of workers is never rounded down to 0.
     return max(1, workers // processes) if workers > 0 else workers
 

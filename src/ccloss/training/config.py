@@ -10,7 +10,6 @@ from pydantic.dataclasses import dataclass
 from ccloss.errors import InputError, did_you_mean
 
 Activation = Literal["relu", "identity"]
-Channels = Literal[1, 3]
 HeadNorm = Literal["batch", "none"]
 Pool = Literal["max", "average"]
 Precision = Literal["fp32", "bf16"]
@@ -24,6 +23,14 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 ValidationFraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _parse_integer(value: Any) -> Any:
+    """``"3"`` as 3: a command line gives text, which ``Literal`` does not convert."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Channels = Annotated[Literal[1, 3], BeforeValidator(_parse_integer)]
 
 
 def _parse_list(value: Any) -> Any:
@@ -57,6 +64,7 @@ LEGACY_VALUES: Mapping[str, Any] = {
     "activation": "relu",
     "final_pool": "average",
     "clip_grad_norm": None,
+    "allow_missing_classes": False,
 }
 """Values of fields that older records lack. They describe what those runs did."""
 
@@ -101,6 +109,7 @@ class RunConfig:
         seed: of every random draw; rounds of one experiment differ in it alone.
         train_limit: number of training images, balanced over classes; ``None``: all.
         test_limit: number of test images, balanced over classes; ``None``: all.
+        allow_missing_classes: whether the data may have classes that only one split has.
         validation: fraction of the training images that is held out and evaluated instead of the
             test images.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
@@ -136,6 +145,7 @@ class RunConfig:
     seed: Seed
     train_limit: PositiveInt | None
     test_limit: PositiveInt | None
+    allow_missing_classes: bool
     validation: ValidationFraction
     evaluate_every: PositiveInt
 

@@ -54,9 +54,9 @@ def join(parts: Sequence[Predictions]) -> Predictions:
 def measure(predictions: Predictions) -> dict[str, Any]:
     """Every metric of :data:`METRICS` by name, as JSON types.
 
-    A metric that is not defined, or not finite, is ``None``.
+    A value that is not defined, or not finite, is ``None``: a test set may be of any size.
     """
-    return {name: metric(predictions) for name, metric in METRICS.items()}
+    return {name: _defined(metric(predictions)) for name, metric in METRICS.items()}
 
 
 # ---- classification ------------------------------------------------------------------------------
@@ -74,9 +74,9 @@ def top5(predictions: Predictions) -> float:
     return _percent((largest == labels[:, None]).any(1))
 
 
-def nll(predictions: Predictions) -> float | None:
+def nll(predictions: Predictions) -> float:
     """Mean negative log-likelihood of the true class, in nats."""
-    return _finite(F.cross_entropy(predictions.logits.double(), predictions.labels))
+    return float(F.cross_entropy(predictions.logits.double(), predictions.labels))
 
 
 def class_accuracy(predictions: Predictions) -> list[float | None]:
@@ -131,7 +131,7 @@ def distance_ratio(vectors: Tensor | None, labels: Tensor) -> float | None:
     if vectors is None:
         return None
     intra, inter = class_distances(vectors.double(), labels, "mean")
-    return _finite(intra / inter) if inter > 0 else None
+    return float(intra / inter) if inter > 0 else None
 
 
 def merged_pairs(vectors: Tensor | None, labels: Tensor) -> float | None:
@@ -228,16 +228,6 @@ defined, or for a name that begins with ``class_`` a list with a value for each 
 # ---- helpers -------------------------------------------------------------------------------------
 
 
-def balanced(labels: Tensor, limit: int) -> Tensor:
-    """Rows of at most ``limit`` samples in order, as equally many per class as possible."""
-    counts = torch.zeros(int(labels.max()) + 1, dtype=torch.long)
-    rank = torch.empty_like(labels)
-    for row, label in enumerate(labels.tolist()):
-        rank[row] = counts[label]
-        counts[label] += 1
-    return rank.argsort(stable=True)[:limit].sort().values
-
-
 def _correct(predictions: Predictions) -> Tensor:
     return predictions.logits.argmax(1) == predictions.labels
 
@@ -253,6 +243,8 @@ def _percent(hits: Tensor) -> float:
     return 100 * float(hits.double().mean())
 
 
-def _finite(value: Tensor) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
+def _defined(value: Any) -> Any:
+    """A value, or a list of values, with ``None`` for those that are NaN or infinite."""
+    if isinstance(value, list):
+        return [_defined(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

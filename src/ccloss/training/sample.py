@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ccloss.data.images import ImageSet
-from ccloss.training.metrics import Predictions, balanced
+from ccloss.data.splitting import balanced
+from ccloss.training.metrics import Predictions
 
 SAMPLE_IMAGES = 1000
 """Largest number of test images whose features are stored."""
@@ -19,7 +20,7 @@ def make_sample(predictions: Predictions, images: ImageSet) -> dict[str, Tensor]
     Returns:
         The arrays of :class:`ccloss.training.records.TestSample`.
     """
-    rows = balanced(predictions.labels, SAMPLE_IMAGES)
+    rows = torch.where(balanced(predictions.labels, SAMPLE_IMAGES))[0]
     index = predictions.index[rows]
     sample = {
         "thumbnails": torch.stack([thumbnail(images.image(each)) for each in index.tolist()]),

@@ -34,6 +34,7 @@ _DATA_FIELDS = (
     "resize",
     "train_limit",
     "test_limit",
+    "allow_missing_classes",
     "validation",
 )
 _dataset_cache: dict[tuple[Any, ...], Dataset] = {}
