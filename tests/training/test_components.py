@@ -33,7 +33,7 @@ def test_data_with_other_channels_are_rejected(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"head_norm": "batch"}, {"head_norm": "none", "backbone": "vgg16", "image_size": 32}],
+    [{"head_norm": "batch"}, {"head_norm": "none", "backbone": "vgg16", "image_size": 16}],
     ids=["hidden layer", "1x1 feature map"],
 )
 def test_one_image_per_step_is_rejected_if_batch_norm_sees_one_value(
