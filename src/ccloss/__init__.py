@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ccloss import functional
     from ccloss.errors import InputError
+    from ccloss.inference import load
     from ccloss.losses import (
         LOSSES,
         ArcFaceLoss,
@@ -71,11 +72,18 @@ __all__ = [
     "attach",
     "build_model",
     "functional",
+    "load",
     "make_loss",
     "tap",
 ]
 
-_MODULES = ("ccloss.errors", "ccloss.output", "ccloss.losses", "ccloss.models")
+_MODULES = (
+    "ccloss.errors",
+    "ccloss.output",
+    "ccloss.losses",
+    "ccloss.models",
+    "ccloss.inference",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,10 @@ from ccloss import __version__
 from ccloss.cli.compare import compare
 from ccloss.cli.console import printable
 from ccloss.cli.data import cache, list_data, verify
+from ccloss.cli.export import export, push
 from ccloss.cli.losses import losses
 from ccloss.cli.parameters import option_names
+from ccloss.cli.predict import predict
 from ccloss.cli.report import report
 from ccloss.cli.reproduce import reproduce
 from ccloss.cli.train import evaluate, train
@@ -49,7 +51,7 @@ data_app = App(name="data", help="List and verify data sets, and manage the cach
 data_app.command(list_data, name="list")
 data_app.command(verify)
 data_app.command(cache)
-for command in (train, evaluate, compare, reproduce, report, losses):
+for command in (train, evaluate, predict, export, push, compare, reproduce, report, losses):
     app.command(command)
 app.command(data_app)
 

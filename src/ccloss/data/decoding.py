@@ -92,11 +92,13 @@ def inspect(content: bytes | Pixels, location: str) -> Header:
     return Header(*image.size, image.mode, messages)
 
 
-def decode(content: bytes | Pixels, location: str, channels: int, size: Size = None) -> Tensor:
+def decode(
+    content: bytes | Pixels | Image.Image, location: str, channels: int, size: Size = None
+) -> Tensor:
     """Decodes an image.
 
     Args:
-        content: Encoded bytes, or pixels as (H, W) or (H, W, 3) uint8.
+        content: Encoded bytes, pixels as (H, W) or (H, W, 3) uint8, or an image of Pillow.
         location: Name of the file or row, for messages.
         channels: 1 converts color to gray (ITU-R 601 luma), 3 replicates gray.
         size: Antialiased bilinear resize of the short side, or to (height, width).
@@ -109,6 +111,8 @@ def decode(content: bytes | Pixels, location: str, channels: int, size: Size = N
     """
     if isinstance(content, np.ndarray):
         pixels = _from_array(content)
+    elif isinstance(content, Image.Image):
+        pixels = _pillow_pixels(_checked(content, location), location, None)
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `inspect` has reported what the header causes
@@ -131,6 +135,11 @@ def _open(content: bytes, location: str) -> Image.Image:
         raise InputError(f"{location}: the file {what}; replace or remove it") from None
     except Exception as error:  # damaged files make decoders raise nearly anything
         raise InputError(f"{location}: {_reason(error)}") from error
+    return _checked(image, location)
+
+
+def _checked(image: Image.Image, location: str) -> Image.Image:
+    """The image if its format and shape are supported."""
     if image.mode == "F" or image.mode.startswith("I"):
         raise InputError(
             f"{location}: the image has mode {image.mode}; save it with 8 bits per channel"

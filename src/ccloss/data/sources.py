@@ -111,7 +111,7 @@ def load(
         raise InputError(problem)
     source = SOURCES.get(name)
     all_modes = channels is None and source is None
-    size = (image_size, image_size) if image_size <= MEMORY_SIZE else resize or image_size
+    size = decoded_size(image_size, resize)
     splits = []
     for title, split, limit in (
         (TRAIN, stored.train, train_limit),
@@ -139,6 +139,11 @@ def load(
     warnings = [message for headers in scans for message in headers.warnings]
     notes = (*stored.notes, *_shortened(warnings))
     return Dataset(name, images[0], images[1], stored.classes, channels, notes, stored.revision)
+
+
+def decoded_size(image_size: int, resize: int | None) -> int | tuple[int, int]:
+    """The size to which images are decoded: a square up to 64 pixels, else the short side."""
+    return (image_size, image_size) if image_size <= MEMORY_SIZE else resize or image_size
 
 
 def image_channels(name: str, data_root: Path | None = None) -> int:

@@ -104,7 +104,9 @@ class ClassifierHead(nn.Module):
     def _normalize(self, hidden: Tensor) -> Tensor:
         if self.norm is None:
             return hidden
-        if len(hidden) == 1 and self.norm.training and isinstance(self.norm, nn.BatchNorm1d):
+        # `len` of a tensor would fix the batch size of an exported graph.
+        is_single = self.norm.training and hidden.shape[0] == 1
+        if is_single and isinstance(self.norm, nn.BatchNorm1d):
             raise InputError(
                 "a batch must have at least 2 samples in training with head_norm='batch', got 1: "
                 "use a larger batch, drop the last incomplete batch, or use head_norm='none'"

@@ -1,5 +1,6 @@
 """Evaluation of a network, during training and after it."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from ccloss.training.config import RunConfig
 from ccloss.training.devices import fp32_without_tf32, make_accelerator
 from ccloss.training.metrics import Predictions, join, measure
 from ccloss.training.progress import NullProgress, ProgressReporter
-from ccloss.training.records import RunFolder
+from ccloss.training.records import Record, RunFolder
 from ccloss.training.step import to_float
 
 
@@ -70,13 +71,21 @@ def load_model(folder: RunFolder) -> Classifier:
     Raises:
         InputError: the folder has no finished run, or its weights cannot be read.
     """
-    record = folder.read_record()
+    return load_network(folder.read_record(), folder.model)
+
+
+def load_network(record: Record, weights: Path) -> Classifier:
+    """The network of a record with the weights of a safetensors file, in evaluation mode.
+
+    Raises:
+        InputError: the weights cannot be read, or are those of another network.
+    """
     model = build_network(RunConfig.from_dict(record.experiment), len(record.classes))
     try:
-        model.load_state_dict(load_file(folder.model))
+        model.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:  # the last: other weights
         reason = str(error).splitlines()[0]
-        raise InputError(f"{folder.model} cannot be read ({reason}); train the run again") from None
+        raise InputError(f"{weights} cannot be read ({reason}); train the run again") from None
     return model.eval()
 
 

@@ -262,15 +262,7 @@ class RunFolder:
     def read_record(self) -> Record:
         """The record of a finished run, also one that an older version wrote."""
         content = read_json(self.record, "a finished run (its record is written last)")
-        try:
-            record = Record(**content)
-        except ValidationError as error:
-            raise InputError(
-                f"{self.record} is not a record of this version ({explain(error)}); "
-                "train the run again"
-            ) from None
-        config = _config(self.record, record.experiment)
-        return replace(record, experiment=config.to_dict())
+        return parse_record(content, self.record)
 
     def read_failure(self) -> dict[str, Any]:
         """Why the run could not be finished: ``error``, ``traceback``, ``provenance``."""
@@ -366,6 +358,25 @@ def find_runs(root: Path) -> list[RunFolder]:
         RunFolder(path)
         for path in sorted({mark.parent for name in marks for mark in root.rglob(name)})
     ]
+
+
+def parse_record(content: Mapping[str, Any], path: Path) -> Record:
+    """The record in the content of a file, also one that an older version wrote.
+
+    Args:
+        content: the fields of :class:`Record`.
+        path: of the file, for messages.
+
+    Raises:
+        InputError: a field is unknown, missing or has an invalid value.
+    """
+    try:
+        record = Record(**content)
+    except ValidationError as error:
+        raise InputError(
+            f"{path} is not a record of this version ({explain(error)}); train the run again"
+        ) from None
+    return replace(record, experiment=_config(path, record.experiment).to_dict())
 
 
 def folder_name(text: str) -> str:
