@@ -1,14 +1,16 @@
 """Images per second of the loader beside torchvision, and seconds to the first batch of a folder.
 
-python benchmarks/data_loading.py --out benchmarks/results/data_loading.json
+``python -m benchmarks.data_loading`` writes benchmarks/results/data_loading.json.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +18,14 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from benchmarks.measurement import interleave, write
 from ccloss.data import cache
 from ccloss.data.loader import train_loader
 from ccloss.data.sources import load
 
 BATCH = 32
+PHOTOGRAPHS = ((300, 400), (525, 700))  # height, width
+WORKERS = (0, 1, 2)
 
 
 def photograph(seed: int, height: int, width: int) -> Image.Image:
@@ -42,7 +47,8 @@ def write_photographs(root: Path, count: int, height: int, width: int) -> None:
         photograph(label, height, width).save(folder / "0.jpg", quality=90)
 
 
-def ours(root: Path, workers: int, epochs: int) -> float:
+def own_epochs(root: Path, workers: int) -> Callable[[], Iterable[Any]]:
+    """A function that starts an epoch of the loader of ccloss."""
     images = load(str(root), image_size=224, resize=256).train
     loader = train_loader(
         images,
@@ -54,15 +60,11 @@ def ours(root: Path, workers: int, epochs: int) -> float:
         flip=0.5,
         workers=workers,
     )
-    list(loader.epoch(0))  # starts the workers
-    begin = time.perf_counter()
-    count = sum(
-        len(batch.labels) for epoch in range(1, epochs + 1) for batch in loader.epoch(epoch)
-    )
-    return count / (time.perf_counter() - begin)
+    return partial(loader.epoch, 0)
 
 
-def torchvision_loop(root: Path, workers: int, epochs: int) -> float:
+def torchvision_epochs(root: Path, workers: int) -> Callable[[], Iterable[Any]]:
+    """A function that starts an epoch of torchvision's ImageFolder and v2 transforms."""
     transform = v2.Compose(
         [
             v2.PILToTensor(),
@@ -79,14 +81,32 @@ def torchvision_loop(root: Path, workers: int, epochs: int) -> float:
         num_workers=workers,
         persistent_workers=workers > 0,
     )
-    list(loader)
+    return partial(iter, loader)
+
+
+def seconds_of(start_epoch: Callable[[], Iterable[Any]]) -> float:
+    """Seconds of one epoch."""
     begin = time.perf_counter()
-    count = sum(len(labels) for _ in range(epochs) for _, labels in loader)
-    return count / (time.perf_counter() - begin)
+    for _ in start_epoch():
+        pass
+    return time.perf_counter() - begin
 
 
-def starts(root: Path, count: int) -> list[float]:
-    """Seconds to the first batch of a folder of small PNG files, at the first and second start."""
+def epochs(root: Path, workers: int, repetitions: int) -> dict[str, list[float]]:
+    """Seconds of epochs of both loaders, whose workers have been started before."""
+    starts = {
+        "ccloss": own_epochs(root, workers),
+        "torchvision": torchvision_epochs(root, workers),
+    }
+    for start in starts.values():
+        seconds_of(start)
+    return interleave(
+        {name: partial(seconds_of, start) for name, start in starts.items()}, repetitions
+    )
+
+
+def first_batches(root: Path, count: int) -> list[float]:
+    """Seconds to the first batch of small PNG files, at the first and at the second start."""
     for number in range(count):
         folder = root / ("test" if number % 10 == 0 else "train") / f"class{number // 10 % 2}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,44 +118,37 @@ def starts(root: Path, count: int) -> list[float]:
         images = load(str(root), image_size=32).train
         loader = train_loader(images, batch_size=BATCH, seed=0, device="cpu", image_size=32)
         next(iter(loader.epoch(0)))
-        seconds.append(round(time.perf_counter() - begin, 2))
+        seconds.append(time.perf_counter() - begin)
     return seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--images", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--files", type=int, default=10_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rates = []
+    load_average = os.getloadavg()[0]
+    cases = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ[cache.FOLDER_VARIABLE] = f"{folder}/cache"
-        for height, width in ((300, 400), (525, 700)):
+        for height, width in PHOTOGRAPHS:
             root = Path(folder) / f"{width}"
             write_photographs(root, arguments.images, height, width)
-            for workers in (0, 1, 2):
-                row = {
-                    "pixels": f"{width}x{height}",
-                    "workers": workers,
-                    "ccloss": round(ours(root, workers, arguments.epochs), 1),
-                    "torchvision": round(torchvision_loop(root, workers, arguments.epochs), 1),
-                }
-                print(row, flush=True)
-                rates.append(row)
-        first, second = starts(Path(folder) / "small", arguments.files)
-    result = {
-        "images_per_second": rates,
-        "seconds_to_first_batch": {"files": arguments.files, "first": first, "second": second},
-        "torch": torch.__version__,
-        "threads": 1,
-        "load_average": round(os.getloadavg()[0], 1),
-    }
-    print(json.dumps(result, indent=2))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+            for workers in WORKERS:
+                seconds = epochs(root, workers, arguments.repetitions)
+                cases.append({"pixels": f"{width}x{height}", "workers": workers, **seconds})
+        starts = first_batches(Path(folder) / "small", arguments.files)
+    write(
+        "data_loading",
+        load_average=load_average,
+        images=arguments.images,
+        batch=BATCH,
+        cases=cases,
+        files=arguments.files,
+        first_batch=starts,
+    )
 
 
 if __name__ == "__main__":

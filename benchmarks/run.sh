@@ -6,5 +6,6 @@ cd "$(dirname "$0")/.."
 $PYTHON -m benchmarks.start_up
 $PYTHON -m benchmarks.step
 $PYTHON -m benchmarks.throughput
+$PYTHON -m benchmarks.data_loading
 $PYTHON -m benchmarks.loss
 $PYTHON -m benchmarks.write_performance

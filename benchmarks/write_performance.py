@@ -144,6 +144,25 @@ def throughput(content: Content) -> str:
     return markdown_table(lines, numbers=True)
 
 
+def data_loading(content: Content) -> str:
+    """Images per second beside torchvision, and seconds to the first batch."""
+    lines = [["photographs", "workers", "ccloss", "torchvision", "speed relative to torchvision"]]
+    images = content["images"] // content["batch"] * content["batch"]
+    for case in content["cases"]:
+        rates = [images / statistics.median(case[name]) for name in ("ccloss", "torchvision")]
+        ratio = factor(median_ratio(case["torchvision"], case["ccloss"]))
+        cells = (f"{rate:.1f}" for rate in rates)
+        lines.append([case["pixels"], str(case["workers"]), *cells, ratio])
+    first, second = (f"{seconds:.1f} s" for seconds in content["first_batch"])
+    return f"""Images per second: JPEG photographs, short side 256, random crop 224, flip. Load
+average at the start: {content["load_average"]:.1f}.
+
+{markdown_table(lines, numbers=True)}
+
+A folder of {content["files"]:,} PNG files of 32 px: {first} to the first batch at the first start,
+{second} at the second, from the cache."""
+
+
 def start_up(content: Content) -> str:
     """Time of each process."""
     lines = [["process", "total", "after `import torch`"]]
@@ -167,6 +186,7 @@ def text() -> str:
         section("Loss", "loss", f"{command}loss", loss),
         section("Step with each loss", "step", f"{command}step", step),
         section("Training throughput", "throughput", f"{command}throughput", throughput),
+        section("Data loading", "data_loading", f"{command}data_loading", data_loading),
         section("Start-up", "start_up", f"{command}start_up", start_up),
         gpu(),
     ]
