@@ -283,6 +283,7 @@ def _checked_batch(
 ) -> _Batch:
     _check_vectors(attention)
     has_ignored = check_labels(labels, len(attention), num_classes)
+    check_same_device(attention, labels)
     vectors = attention.to(torch.promote_types(attention.dtype, torch.float32))
     if not labels.is_floating_point():
         if process_group is not None and num_classes is None:
@@ -546,7 +547,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def _check_vectors(attention: Tensor) -> None:
     check_tensor("attention", attention, "(N, D) floating-point vectors, one for each sample")
-    if attention.ndim != 2 or attention.dtype not in _FLOATS:
+    if attention.ndim != 2 or not is_float(attention):
         raise InputError(
             "attention must be (N, D) floating-point vectors, one for each sample, "
             f"got {describe(attention)}"
@@ -570,6 +571,20 @@ def check_tensor(name: str, value: Any, expected: str) -> None:
         raise InputError(f"{name} must be a dense tensor of {expected}, got {describe(value)}")
 
 
+def check_same_device(vectors: Tensor, labels: Tensor) -> None:
+    """Raises :class:`InputError` if labels are on another device than the vectors or logits."""
+    if labels.device != vectors.device:
+        raise InputError(
+            f"labels must be on the device of the model's output, {vectors.device}, got labels on "
+            f"{labels.device}; move them with labels.to({str(vectors.device)!r})"
+        )
+
+
+def is_float(tensor: Tensor) -> bool:
+    """Whether arithmetic works with the tensor's type: float16, bfloat16, float32 or float64."""
+    return tensor.dtype in _FLOATS
+
+
 def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -> bool:
     """Checks labels: (N,) integer classes or (N, K) rows of probabilities.
 
@@ -588,7 +603,7 @@ def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -
         raise InputError("the batch is empty (0 samples); pass at least one sample")
     check_tensor("labels", labels, "(N,) integer classes or (N, K) probabilities")
     if labels.is_floating_point():
-        fits = labels.ndim == 2 and labels.dtype in _FLOATS
+        fits = labels.ndim == 2 and is_float(labels)
         fits = fits and num_classes in (None, labels.shape[1])
     else:
         fits = labels.ndim == 1 and labels.dtype != torch.bool and not labels.is_complex()

@@ -44,7 +44,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[str]:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("ccloss.training.loop.load_data", fail)
+    monkeypatch.setattr("ccloss.training.components.load_data", fail)
     return ["train", "--data", "digits"]
 
 
@@ -56,7 +56,7 @@ class _HubError(Exception):
     ("error", "message"),
     [
         (_HubError("Bad\nGateway"), "error: huggingface_hub: Bad Gateway"),
-        (MemoryError(), "error: out of memory; use a smaller --batch-size or fewer --jobs"),
+        (MemoryError(), "error: out of memory; use a smaller network, a smaller --batch-size"),
         (OSError(28, "No space left on device", "a/b"), "error: a/b: No space left on device; "),
     ],
 )

@@ -21,6 +21,37 @@ OPTIONS = [
     *("overwrite", "jobs", "rounds", "losses", "dry-run", "threads-per-run"),
     *("rounds-per-device", "cpus-per-run", "figures", "only", "bogus"),
 ]
+VALID = {
+    "hidden-features": ["1", "32"],
+    "reduction": ["1", "4"],
+    "image-size": ["8", "12"],
+    "resize": ["0", "16"],
+    "channels": ["1", "3"],
+    "padding": ["0", "2"],
+    "flip": ["0", "0.5", "1"],
+    "epochs": ["1", "2"],
+    "max-steps": ["1", "3"],
+    "batch-size": ["2", "7", "40"],
+    "learning-rate": ["0.1", "1e-3"],
+    "momentum": ["0", "0.5"],
+    "weight-decay": ["0", "1e-4"],
+    "seed": ["0", "2147483647"],
+    "train-limit": ["20", "40"],
+    "test-limit": ["10", "20"],
+    "validation": ["0", "0.2"],
+    "evaluate-every": ["1", "3"],
+    "head-norm": ["batch", "none"],
+    "activation": ["relu", "identity"],
+    "clip-grad-norm": ["1"],
+    "loss.weight": ["0", "0.5"],
+    "loss.label-smoothing": ["0", "0.1"],
+    "loss.class-weights": ["1,1,1,1,1,1,1,1,1,2"],
+    "precision": ["fp32", "bf16"],
+    "workers": ["0"],
+    "no-attention": ["true"],
+}
+"""Options with values that are valid by themselves, though not in every combination."""
+
 COMMANDS = ["train"] * 6 + ["compare"] * 2 + ["evaluate", "report", "data", "losses"]
 SMALL = ["--train-limit", "40", "--test-limit", "20", "--max-steps", "1", "--hidden-features", "8"]
 LOSSES = ["ce", "cc", "focal", "a-softmax", "mc", "ical", "fical", "center", "cosface", "arcface"]
@@ -52,7 +83,10 @@ def _arguments(chance: random.Random, out: Path) -> list[str]:
         arguments = [command]
     if command in ("train", "compare", "report"):
         arguments += ["--out", str(out)]
-    for _ in range(chance.randint(1, 3)):
+    if command == "train":
+        for option in chance.sample(list(VALID), chance.randint(0, 3)):
+            arguments += [f"--{option}", chance.choice(VALID[option])]
+    for _ in range(chance.choice([0, 1, 1, 2])):
         arguments += _mutation(chance)
     if chance.random() < 0.1:
         del arguments[chance.randrange(len(arguments))]

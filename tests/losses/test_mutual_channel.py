@@ -115,8 +115,8 @@ def test_diversity_of_maps_at_different_positions_is_0() -> None:
             r"more than one position .*, got \(12, 8, 1, 1\): use larger",
         ),
         ((12, 3, 2, 2), "channel for each of 4 classes .*, got 3 channels: use a wider backbone"),
-        ((12, 8, 4), r"feature_map must be \(N, C, H, W\), got \(12, 8, 4\)"),
-        ((11, 8, 2, 2), r"feature_map must be \(N, C, H, W\), got \(11, 8, 2, 2\)"),
+        ((12, 8, 4), r"feature_map must be \(N, C, H, W\) floating point, got \(12, 8, 4\)"),
+        ((11, 8, 2, 2), r"one entry for each of 12 samples, got \(11, 8, 2, 2\)"),
     ],
 )
 def test_mc_rejects_unsuitable_maps(shape: tuple[int, ...], message: str) -> None:

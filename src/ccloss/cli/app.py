@@ -42,6 +42,9 @@ THIRD_PARTY = (
 )
 """Packages whose own exception types report what a user can fix, such as a failed download."""
 
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "Storage size calculation overflowed")
+"""Texts of PyTorch's errors for tensors that do not fit the memory."""
+
 app = App(
     name="ccloss",
     version=__version__,
@@ -96,10 +99,17 @@ def _message(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return _disk_error(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out of memory; use a smaller --batch-size or fewer --jobs"
+    if _is_out_of_memory(error):
+        return "out of memory; use a smaller network, a smaller --batch-size or fewer --jobs"
     package = type(error).__module__.partition(".")[0]
     return f"{package}: {error}" if package in THIRD_PARTY else None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch raises a plain RuntimeError if the memory of the CPU does not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def _print_any_text() -> None:

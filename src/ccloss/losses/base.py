@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ccloss.errors import InputError
-from ccloss.functional import IGNORE_INDEX, check_labels, check_tensor, describe
+from ccloss.functional import (
+    IGNORE_INDEX,
+    check_labels,
+    check_same_device,
+    check_tensor,
+    describe,
+    is_float,
+)
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative, require_unit_interval
 
@@ -22,6 +29,12 @@ _REMEDY: Mapping[Need, str] = {
     "attention": "build the model with attention=True",
     "feature_map": "use a backbone that ends in a feature map",
     "classifier_weight": "use ClassifierHead",
+}
+
+_SHAPES: Mapping[Need, str] = {
+    "features": "(N, D)",
+    "feature_map": "(N, C, H, W)",
+    "classifier_weight": "(K, D)",
 }
 
 
@@ -128,15 +141,20 @@ class Loss(nn.Module, ABC):
                 "ccloss.Output(logits), with features and attention where the loss needs them"
             )
         check_tensor("output.logits", output.logits, "(N, K) class scores")
-        if output.logits.ndim != 2 or not output.logits.is_floating_point():
+        if output.logits.ndim != 2 or not is_float(output.logits):
             raise InputError(
                 f"output.logits must be (N, K) floating point, got {describe(output.logits)}"
             )
         for need in sorted(self.needs):
             if getattr(output, need) is None:
                 raise InputError(f"output.{need} is None, but {name} needs it: {_REMEDY[need]}")
+        for field, shape in _SHAPES.items():
+            value = getattr(output, field)
+            if value is not None and self.needs & {field, "classifier_weight"}:
+                _check_field(field, value, shape, len(output.logits))
         samples, classes = output.logits.shape
         check_labels(labels, samples, classes)
+        check_same_device(output.logits, labels)
         if labels.is_floating_point() and not self.takes_soft_labels:
             raise InputError(
                 f"labels must be (N,) integer classes, got {tuple(labels.shape)} probabilities: "
@@ -245,6 +263,17 @@ def _weight_table(weights: ClassWeights) -> Tensor:
     if not any(values):
         raise InputError(f"class_weights must have a number above 0, got {values!r}")
     return torch.tensor([float(each) for each in values])
+
+
+def _check_field(field: str, value: Any, shape: str, samples: int) -> None:
+    check_tensor(f"output.{field}", value, shape)
+    if value.ndim != shape.count(",") + 1 or not is_float(value):
+        raise InputError(f"output.{field} must be {shape} floating point, got {describe(value)}")
+    if shape.startswith("(N,") and len(value) != samples:
+        raise InputError(
+            f"output.{field} must have one entry for each of {samples} samples, "
+            f"got {tuple(value.shape)}"
+        )
 
 
 def _check_classifier(output: Output) -> None:

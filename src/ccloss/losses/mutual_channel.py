@@ -69,8 +69,6 @@ class MutualChannelLoss(Loss):
         super().check(output, labels)
         assert output.feature_map is not None  # `needs` requires it
         shape, classes = tuple(output.feature_map.shape), output.logits.shape[1]
-        if len(shape) != 4 or shape[0] != len(output.logits):
-            raise InputError(f"output.feature_map must be (N, C, H, W), got {shape}")
         if shape[2] * shape[3] == 1:
             raise InputError(
                 f"output.feature_map must have more than one position for MutualChannelLoss, got "

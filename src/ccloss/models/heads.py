@@ -9,7 +9,7 @@ from ccloss.errors import InputError
 from ccloss.models.attention import ChannelAttention, squeeze
 from ccloss.models.initialization import he_initialize
 from ccloss.output import Output
-from ccloss.validation import require_choice, require_positive_integer
+from ccloss.validation import require_boolean, require_choice, require_positive_integer
 
 HeadNorm = Literal["batch", "none"]
 Activation = Literal["relu", "identity"]
@@ -64,6 +64,8 @@ class ClassifierHead(nn.Module):
         require_positive_integer("in_features", in_features)
         require_positive_integer("hidden_features", hidden_features)
         require_positive_integer("num_classes", num_classes)
+        require_boolean("attention", attention)
+        require_boolean("unit_classifier", unit_classifier)
         require_choice("head_norm", head_norm, ("batch", "none"))
         require_choice("activation", activation, ("relu", "identity"))
         self.hidden = nn.Linear(in_features, hidden_features, bias=head_norm == "none")

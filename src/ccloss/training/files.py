@@ -22,7 +22,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: it could not be written; names the file.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with _naming(path):
+    with naming(path):
         try:
             with open(temporary, "xb") as file:  # with the permissions that the umask allows
                 file.write(content)
@@ -43,7 +43,7 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
     """
     line = (json.dumps(content, allow_nan=False) + "\n").encode()
     created = not path.exists()
-    with _naming(path), path.open("ab") as file:
+    with naming(path), path.open("ab") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
@@ -60,7 +60,7 @@ def sync_directory(path: Path) -> None:
             return
         raise
     try:
-        with _naming(path):
+        with naming(path):
             os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
@@ -123,7 +123,7 @@ def parse_object(content: bytes, source: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Adds the file's name to an error of the operating system that has none."""
     try:
         yield

@@ -77,7 +77,7 @@ def train(
         on_main_process(lambda: _open(folder, config, resume, overwrite, stack))
         on_main_process(lambda: _check_data(folder, dataset, allow_changed_data, log))
         done = _restore(folder, run, log)
-        writer = stack.enter_context(RunWriter(folder, done))
+        writer = RunWriter(folder, done)
 
         evaluation = None
         for epoch in range(done.epoch, run.epochs):

@@ -9,6 +9,7 @@ from ccloss.data.images import ImageSet
 from ccloss.training.checkpoint import Progress, remove_newer_checkpoints, save_checkpoint
 from ccloss.training.components import Components
 from ccloss.training.devices import on_main_process
+from ccloss.training.events import EventWriter
 from ccloss.training.files import write_atomically
 from ccloss.training.metrics import Predictions
 from ccloss.training.records import Record, RunFolder
@@ -27,15 +28,7 @@ class RunWriter:
 
     def __init__(self, folder: RunFolder, done: Progress) -> None:
         self._folder = folder
-        self._board: Any = None
-        on_main_process(lambda: self._start(done))
-
-    def __enter__(self) -> "RunWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._board is not None:
-            self._board.close()
+        self._events = on_main_process(lambda: self._start(done))
 
     def write_epoch(self, line: Mapping[str, Any], run: Components) -> None:
         """Writes the metrics before the checkpoint: a kill in between costs the epoch only."""
@@ -68,18 +61,14 @@ class RunWriter:
 
         return on_main_process(write)
 
-    def _start(self, done: Progress) -> None:
-        # Imported here because it takes as long as everything else that a resumed run does first.
-        from torch.utils.tensorboard import SummaryWriter
-
+    def _start(self, done: Progress) -> EventWriter:
         self._folder.truncate_metrics(done.epoch)
         remove_newer_checkpoints(self._folder.checkpoints, done)
-        self._board = SummaryWriter(str(self._folder.tensorboard), purge_step=done.epoch + 1)
+        return EventWriter(self._folder.tensorboard, first_step=done.epoch + 1)
 
     def _write_epoch(self, line: Mapping[str, Any], run: Components) -> None:
         self._folder.append_metrics(line)
-        for name, value in _scalars(line):
-            self._board.add_scalar(name, value, line["epoch"])
+        self._events.add_scalars(line["epoch"], dict(_scalars(line)))
         done = Progress(line["epoch"], line["step"])
         save_checkpoint(self._folder.checkpoints, done, run.modules, run.state.optimizer)
 
