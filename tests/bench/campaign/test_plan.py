@@ -29,7 +29,7 @@ def test_folder_names_contain_data_backbone_and_method(tmp_path: Path) -> None:
         small_experiment(loss="cc"),
         small_experiment(loss="cc", loss_options={"weight": 0.5}),
         small_experiment(loss="ce+cam", batch_size=8),
-        small_experiment(loss="ce", data="folder:a/b c", backbone="timm:resnet10t", channels=3),
+        small_experiment(loss="ce", data="folder:/a/b c", backbone="timm:resnet10t", channels=3),
     ]
     paths = [str(run.folder.path.relative_to(tmp_path)) for run in plan(experiments, 1, tmp_path)]
     assert paths == [
