@@ -150,8 +150,8 @@ def test_shared_cells_are_one_experiment() -> None:
     assert all(differing(cells[0].experiment, cell.experiment) == set() for cell in cells)
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=str)
-@pytest.mark.parametrize("data", [None, "digits", "folder:a/b"])
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+@pytest.mark.parametrize("data", [None, "digits", "folder:/a/b"])
 def test_a_run_is_found_in_its_cell(table: Table, data: str | None) -> None:
     for cell in table.cells(data=data, epochs=7, seed=3):
         fields = cell.experiment.resolve(channels=1).to_dict()

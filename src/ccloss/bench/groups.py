@@ -176,7 +176,7 @@ def table_columns(records: Sequence[Record], table: Table) -> list[TableColumn]:
                 setting,
             )
         )
-    order = {column: position for position, column in enumerate(table.columns)}
+    order = {column: index for index, column in enumerate(table.columns)}
     return sorted(
         found,
         key=lambda each: (
@@ -231,9 +231,9 @@ def family_size(claim_name: str) -> int:
 
 
 def hardness_correlation(record: Record) -> float | None:
-    """Spearman's correlation, over classes, of the error with the attention that a class gets."""
+    """Spearman's correlation, over classes, of the error with the mean attention of a class."""
     accuracy = record.evaluation.get("class_accuracy") or []
-    attention = class_attention(record) or []
+    attention = record.evaluation.get("class_attention_mass") or []
     pairs = [
         (100 - right, mass)
         for right, mass in zip(accuracy, attention, strict=False)
@@ -242,15 +242,6 @@ def hardness_correlation(record: Record) -> float | None:
     if len(pairs) < 2:
         return None
     return rank_correlation([error for error, _ in pairs], [mass for _, mass in pairs])
-
-
-def class_attention(record: Record) -> list[float | None] | None:
-    """Attention of each class: its mean mass, or in older records its number of open channels."""
-    for name in ("class_attention_mass", "class_channels"):
-        found = record.evaluation.get(name)
-        if found is not None:
-            return list(found)
-    return None
 
 
 # ---- details -------------------------------------------------------------------------------------

@@ -198,9 +198,9 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 def _ranks(values: Array) -> Array:
     """Ranks from 1; equal values share the mean of their ranks."""
-    _, positions, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[positions], dtype=np.float64)
+    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
 def power(difference: float, spread: float, rounds: int, alpha: float = 0.05) -> float:

@@ -4,21 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from ccloss.bench.experiment import Experiment
 from ccloss.cli.campaign import execute, print_costs, require_consistent
-from ccloss.cli.console import is_main_process
+from ccloss.cli.console import is_main_process, print_table
 from ccloss.cli.parameters import ExperimentFields, Resources
 from ccloss.cli.report import write_report
 from ccloss.errors import InputError, did_you_mean
 from ccloss.training.config import ATTENTION_SUFFIX
 from ccloss.training.records import Record
-
-TERMINAL_COLUMNS = ("method", "accuracy", "rounds", "feature ratio", "attention ratio", "time")
-"""Columns of the comparison that fit a terminal. The files have all columns."""
 
 
 def compare(
@@ -100,12 +93,6 @@ def _print_comparison(records: Sequence[Record]) -> None:
     from ccloss.bench.report import method_table
 
     for setting in settings(records):
-        headers, lines = method_table.texts(method_table.rows(setting))
-        columns = [
-            column for column, header in enumerate(headers) if header.startswith(TERMINAL_COLUMNS)
-        ]
-        table = Table(*(headers[column] for column in columns))
-        for line in lines:
-            table.add_row(*(escape(line[column]) for column in columns))
-        Console().print(table)
-        print(f"{method_table.caption(setting)} More columns are in the files.")
+        accuracy, _ = method_table.tables(setting)
+        print_table(accuracy[0], accuracy[1:])
+        print(f"{method_table.caption(setting)} Other metrics are in the files.")

@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from ccloss.cli.console import counted, print_table, progress_reporter
 from ccloss.cli.parameters import DataRoot
@@ -20,9 +18,8 @@ def list_data() -> None:
     """List the data sets and their sizes."""
     from ccloss.data.catalog import SOURCES
 
-    table = Table("name", "train", "test", "classes", "pixels", "channels", "from")
-    for source in SOURCES.values():
-        table.add_row(
+    rows = [
+        (
             source.name,
             f"{source.train:,}",
             f"{source.test:,}",
@@ -31,9 +28,11 @@ def list_data() -> None:
             str(source.channels),
             source.hub or "scikit-learn",
         )
-    table.add_row("folder:PATH", "", "", "", "any", "", "a folder of yours: PATH alone will do")
-    table.add_row("hub:OWNER/NAME", "", "", "", "any", "", "the Hugging Face Hub")
-    Console().print(table)
+        for source in SOURCES.values()
+    ]
+    rows.append(("folder:PATH", "", "", "", "any", "", "a folder of yours: PATH alone will do"))
+    rows.append(("hub:OWNER/NAME", "", "", "", "any", "", "the Hugging Face Hub"))
+    print_table(("name", "train", "test", "classes", "pixels", "channels", "from"), rows)
 
 
 def verify(

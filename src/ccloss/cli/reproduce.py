@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ccloss.bench.paper import ROUNDS, TABLES, select
 from ccloss.bench.paper import Table as PaperTable
 from ccloss.cli.campaign import execute, print_costs, require_consistent
-from ccloss.cli.console import is_main_process
+from ccloss.cli.console import is_main_process, print_table
 from ccloss.cli.parameters import Resources
 from ccloss.cli.report import write_report
 from ccloss.errors import InputError, did_you_mean
@@ -122,19 +119,17 @@ def _print_reproduction(records: Sequence[Record], tables: Sequence[PaperTable])
     """Prints published and measured results, and the verdicts on the paper's claims."""
     from ccloss.bench.report import paper_tables, verdicts
 
-    console = Console()
     for grid in paper_tables.grids(records):
-        if grid.table not in tables:
-            continue
-        headers, lines = paper_tables.texts(grid)
-        table = Table(*(" ".join(filter(None, header)) for header in headers))
-        for line in lines:
-            table.add_row(*(escape(text.text + text.mark) for text in line))
-        console.print(table)
-        print(paper_tables.caption(grid))
-    claims = Table("claim of the paper", "at the full protocol", "elsewhere")
+        if grid.table in tables:
+            headers, lines = paper_tables.texts(grid)
+            print_table(
+                [" ".join(filter(None, header)) for header in headers],
+                [[text.text + text.mark for text in line] for line in lines],
+            )
+            print(paper_tables.caption(grid))
+    claims = []
     for verdict in verdicts.judge(records):
         if verdict.claim.table in tables:
-            elsewhere = (f"{each.label} ({each.column})" for each in verdict.elsewhere)
-            claims.add_row(verdict.claim.statement, verdict.headline, escape("\n".join(elsewhere)))
-    console.print(claims)
+            elsewhere = [f"{each.label} ({each.column})" for each in verdict.elsewhere]
+            claims.append((verdict.claim.statement, verdict.headline, "; ".join(elsewhere)))
+    print_table(("claim of the paper", "at the full protocol", "elsewhere"), claims)

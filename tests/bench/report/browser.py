@@ -16,7 +16,7 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-PATIENCE = 30.0  # seconds
+TIMEOUT = 30.0  # seconds
 
 # Chromium reads from descriptor 3 and writes to 4, wherever the pipes are here.
 _ON_PIPES = """
@@ -35,7 +35,7 @@ def find() -> str | None:
 
 
 class Browser:
-    """One tab; remembers what its pages complain about and what they ask the network for."""
+    """One tab; remembers the errors of its pages and their network requests."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from = to_browser, from_browser
@@ -77,7 +77,7 @@ class Browser:
         return done["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while not self.run(f"Boolean({condition})"):
             assert time.monotonic() < end, f"still not: {condition}"
             time.sleep(0.05)
@@ -106,7 +106,7 @@ class Browser:
         path.write_bytes(base64.b64decode(shot["data"]))
 
     @property
-    def complaints(self) -> list[str]:
+    def errors(self) -> list[str]:
         """Errors and warnings on the console, and exceptions that nothing caught."""
         self.run("0")  # so that all earlier events have come in
         return [
@@ -153,7 +153,7 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._from], [], [], PATIENCE)
+            ready, _, _ = select.select([self._from], [], [], TIMEOUT)
             assert ready, "Chromium does not answer"
             part = os.read(self._from, 1 << 20)
             assert part, "Chromium has ended"
@@ -165,25 +165,25 @@ class Browser:
 @contextmanager
 def running(profile: Path, chromium: str) -> Iterator[Browser]:
     """A Chromium with a profile of its own, ended with the block."""
-    (theirs_in, to_browser), (from_browser, theirs_out) = os.pipe(), os.pipe()
+    (browser_in, to_browser), (from_browser, browser_out) = os.pipe(), os.pipe()
     command = [
-        *(sys.executable, "-c", _ON_PIPES, str(theirs_in), str(theirs_out)),
+        *(sys.executable, "-c", _ON_PIPES, str(browser_in), str(browser_out)),
         *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
         *("--hide-scrollbars", "--no-first-run", "--disable-background-networking"),
         *(f"--user-data-dir={profile}", "--remote-debugging-pipe"),
     ]
     process = subprocess.Popen(
         command,
-        pass_fds=(theirs_in, theirs_out),
+        pass_fds=(browser_in, browser_out),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    os.close(theirs_in)
-    os.close(theirs_out)
+    os.close(browser_in)
+    os.close(browser_out)
     try:
         yield Browser(to_browser, from_browser)
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
         os.close(to_browser)
         os.close(from_browser)

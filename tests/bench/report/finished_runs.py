@@ -33,13 +33,16 @@ def make_record(
         "class_accuracy": [accuracy] * len(names),
         "feature_ratio": 0.2,
         "attention_ratio": 0.5 if method != "ce" else None,
+        "attention_merged_pairs": 12.5 if method != "ce" else None,
+        "attention_nearest_mean_accuracy": 77.0 if method != "ce" else None,
         "calibration_bins": [[0, None, None]] * 13 + [[100, 90.0, 80.0], [400, 98.0, 99.0]],
-        "class_channels": list(range(len(names))) if method != "ce" else None,
+        "class_attention_mass": [0.5 - label / 1000 for label in range(len(names))]
+        if method != "ce"
+        else None,
     }
     seconds = changes.pop("seconds", 12.5)
     for name, value in changes.items():
-        extra = name.startswith("attention_merged")
-        (evaluation if name in evaluation or extra else experiment)[name] = value
+        (evaluation if name in evaluation else experiment)[name] = value
     return Record(
         method=method,
         experiment=experiment,

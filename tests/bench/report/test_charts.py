@@ -108,7 +108,10 @@ def test_class_attention_agrees_with_scipy(record, classes):
     right = rng.uniform(50, 100, size=(2, classes))
     rounds = [
         record(
-            "cc", seed, class_channels=attention[seed].tolist(), class_accuracy=right[seed].tolist()
+            "cc",
+            seed,
+            class_attention_mass=attention[seed].tolist(),
+            class_accuracy=right[seed].tolist(),
         )
         for seed in (0, 1)
     ]
@@ -120,10 +123,10 @@ def test_class_attention_agrees_with_scipy(record, classes):
 
 
 def test_class_attention_that_is_undefined_or_not_recorded(record):
-    one = record("cc", classes=["a"], class_accuracy=[90.0], class_channels=[7])
+    one = record("cc", classes=["a"], class_accuracy=[90.0], class_attention_mass=[0.7])
     assert charts.class_attention([one])["rho"] is None
     old = record("cc")
-    del old.evaluation["class_channels"]
+    del old.evaluation["class_attention_mass"]
     assert charts.class_attention([old]) is None
     assert charts.class_attention([record("ce")]) is None
 

@@ -187,7 +187,7 @@ def test_every_class_has_its_own_colour(classes):
 
 
 def test_methods_have_distinct_lines():
-    assert len({tuple(canvas.method_line(position).values()) for position in range(28)}) == 28
+    assert len({tuple(canvas.method_line(index).values()) for index in range(28)}) == 28
 
 
 def test_distances_are_over_their_panels_own_mean(run):

@@ -16,17 +16,17 @@ def rng():
 
 def test_two_features_are_shown_as_they_are(rng):
     features = rng.normal(size=(30, 2))
-    points, way = geometry.plane(features)
+    points, projection = geometry.plane(features)
     assert np.array_equal(points, features)
-    assert way == geometry.RAW
+    assert projection == geometry.RAW
 
 
 def test_tsne_keeps_neighbours_and_says_so(rng):
     centres = 10 * rng.normal(size=(4, 12))
     features = (centres[np.arange(48) % 4] + rng.normal(size=(48, 12))).astype(np.float32)
-    points, way = geometry.plane(features)
+    points, projection = geometry.plane(features)
     assert points.shape == (48, 2)
-    assert "t-SNE" in way
+    assert "t-SNE" in projection
     assert trustworthiness(features, points) > 0.85
     assert np.array_equal(points, geometry.plane(features)[0])
 
@@ -39,8 +39,8 @@ def test_tsne_does_not_depend_on_the_unit(rng, scale):
 
 def test_few_points_by_principal_components(rng):
     features = rng.normal(size=(6, 5))
-    points, way = geometry.plane(features)
-    assert "principal components" in way
+    points, projection = geometry.plane(features)
+    assert "principal components" in projection
     expected = PCA(2).fit_transform(features)
     assert np.allclose(np.abs(points), np.abs(expected))
 
@@ -54,9 +54,9 @@ def test_thin_features_get_a_place(rng, shape):
 
 
 def test_features_that_all_coincide(rng):
-    points, way = geometry.plane(np.full((40, 8), 3.0, np.float32))
+    points, projection = geometry.plane(np.full((40, 8), 3.0, np.float32))
     assert np.array_equal(points, np.zeros((40, 2)))
-    assert "principal components" in way
+    assert "principal components" in projection
 
 
 def test_tsne_of_points_on_a_line(rng):

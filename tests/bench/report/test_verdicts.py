@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ccloss.bench.paper import CLAIMS, TABLE1
+from ccloss.bench.paper.tables import SCALE
 from ccloss.bench.report.verdicts import Verdict, judge, not_run, to_csv, to_markdown
-from ccloss.bench.results import read_runs
+from ccloss.bench.results import effective_fields, read_runs
 from ccloss.training.records import Record
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
@@ -176,9 +177,9 @@ def committed() -> list[Record]:
 
 def group(record: Record) -> str:
     """Data set and scale of a record."""
-    fields = record.experiment
-    names = ("data", "backbone", "epochs", "max_steps", "train_limit", "precision")
-    return str([fields[name] for name in (*names, "learning_rate", "image_size")])
+    fields = effective_fields(record)
+    names = (*("data", "backbone", "hidden_features", "image_size"), *SCALE)
+    return str([fields[name] for name in names])
 
 
 def judgements(records: Sequence[Record]) -> dict[tuple[str, str, str], Any]:
@@ -190,7 +191,7 @@ def judgements(records: Sequence[Record]) -> dict[tuple[str, str, str], Any]:
     }
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_records_of_another_scale_change_no_verdict(data: Any, committed: list[Record]) -> None:
     """Any subset of data sets and scales, in any order, gives the verdicts of each alone."""

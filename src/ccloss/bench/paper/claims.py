@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ccloss.bench.comparisons import Pair
+from ccloss.bench.comparisons import LEVEL, Pair
 from ccloss.bench.paper.tables import (
     BASELINES,
     FIGURE3,
@@ -319,8 +319,8 @@ def infeasible(claim: Claim, family: int) -> list[str]:
     """Comparisons that no feasible number of rounds is expected to decide, in advance.
 
     The true difference is taken to be the published one, and its standard deviation over rounds the
-    published margin of the first row. The level is 0.05 over the number of comparisons, the
-    strictest that Holm's adjustment asks for.
+    published margin of the first row. The level is that of a comparison over the
+    number of comparisons, the strictest that Holm's adjustment asks for.
 
     Args:
         claim: the claim.
@@ -337,7 +337,7 @@ def infeasible(claim: Claim, family: int) -> list[str]:
             printed = claim.table.published.get((pair[0], column))
             if gain is None or printed is None or printed.margin is None:
                 continue
-            alpha = 0.05 / family
+            alpha = LEVEL / family
             if gain <= 0 or rounds_needed(gain, printed.margin, alpha, MOST_ROUNDS) is None:
                 found.append(f"{pair[0]} against {pair[1]} on {column} ({gain:+.2f} published)")
     return found

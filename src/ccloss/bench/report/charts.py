@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from ccloss.bench.groups import class_attention as attention_by_class
 from ccloss.bench.groups import hardness_correlation
 from ccloss.bench.report.paper_tables import accuracy_interval
 from ccloss.training.records import Record
@@ -50,9 +49,9 @@ def curves(methods: Sequence[Sequence[Epochs]], split: str) -> list[dict[str, An
         for name in line.get("terms") or {}
     )
     quantities: list[tuple[str, str, str, Callable[[Mapping[str, Any]], Any]]] = [
-        ("accuracy", "test", ACCURACIES["test"].format(split=split), _test_accuracy),
+        ("accuracy", "test", ACCURACIES["test"].format(split=split), evaluated_accuracy),
         ("accuracy", "train", ACCURACIES["train"], lambda line: line.get("train_accuracy")),
-        *(("term", name, TERMS.get(name, name), _term(name)) for name in names),
+        *(("term", name, TERMS.get(name, name), term(name)) for name in names),
     ]
     found = []
     for group, name, label, value in quantities:
@@ -108,29 +107,27 @@ def class_accuracies(rounds: Sequence[Record]) -> dict[str, list[float | None]] 
 
 
 def class_attention(rounds: Sequence[Record]) -> dict[str, Any] | None:
-    """Attention and error of each class, both means over the rounds.
+    """Mean attention and error of each class, both means over the rounds.
 
     ``rho`` is the mean over rounds of Spearman's correlation over the classes; ``None`` if no round
-    defines it. ``unit`` says how attention is measured.
+    defines it.
     """
-    recorded = [record for record in rounds if attention_by_class(record)]
-    if not recorded or not _recorded(recorded, "class_accuracy"):
+    attention, accuracy = (
+        _by_class(rounds, name) for name in ("class_attention_mass", "class_accuracy")
+    )
+    if attention is None or accuracy is None:
         return None
-    attention = _columns([attention_by_class(record) or [] for record in recorded])
-    accuracy = _columns(_recorded(recorded, "class_accuracy"))
-    positions = [
-        position
-        for position, (mass, right) in enumerate(zip(attention, accuracy, strict=True))
+    shown = [
+        label
+        for label, (mass, right) in enumerate(zip(attention, accuracy, strict=True))
         if mass and right
     ]
-    correlations = [rho for rho in map(hardness_correlation, recorded) if rho is not None]
-    continuous = recorded[0].evaluation.get("class_attention_mass") is not None
+    correlations = [rho for rho in map(hardness_correlation, rounds) if rho is not None]
     return {
-        "classes": positions,
-        "attention": [rounded(fmean(attention[position])) for position in positions],
-        "errors": [rounded(100 - fmean(accuracy[position])) for position in positions],
+        "classes": shown,
+        "attention": [rounded(fmean(attention[label])) for label in shown],
+        "errors": [rounded(100 - fmean(accuracy[label])) for label in shown],
         "rho": rounded(fmean(correlations), 3) if correlations else None,
-        "unit": "mean attention mass" if continuous else "channels with attention above 0.5",
     }
 
 
@@ -165,7 +162,7 @@ def _thinned(epochs: list[int]) -> list[int]:
     last = len(epochs) - 1
     if last < EPOCHS_SHOWN:
         return epochs
-    return [epochs[round(position * last / (EPOCHS_SHOWN - 1))] for position in range(EPOCHS_SHOWN)]
+    return [epochs[round(index * last / (EPOCHS_SHOWN - 1))] for index in range(EPOCHS_SHOWN)]
 
 
 def _spans_decades(lines: Sequence[Any]) -> bool:
@@ -174,11 +171,13 @@ def _spans_decades(lines: Sequence[Any]) -> bool:
     return bool(min(values) > 0 and max(values) / min(values) > 10)
 
 
-def _term(name: str) -> Callable[[Mapping[str, Any]], Any]:
+def term(name: str) -> Callable[[Mapping[str, Any]], Any]:
+    """A function that reads a loss term from the metrics of an epoch."""
     return lambda line: (line.get("terms") or {}).get(name)
 
 
-def _test_accuracy(line: Mapping[str, Any]) -> Any:
+def evaluated_accuracy(line: Mapping[str, Any]) -> Any:
+    """The accuracy of an epoch; ``None`` if it was not evaluated."""
     return (line.get("evaluation") or {}).get("accuracy")
 
 
@@ -188,7 +187,7 @@ def _joined(parts: Sequence[Sequence[Any]]) -> tuple[int, Any, Any]:
     if not images:
         return 0, None, None
     confidence, accuracy = (
-        sum(part[0] * part[position] for part in parts if part[0]) / images for position in (1, 2)
+        sum(part[0] * part[index] for part in parts if part[0]) / images for index in (1, 2)
     )
     return images, confidence, accuracy
 

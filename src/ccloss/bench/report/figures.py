@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccloss.bench.report import canvas, samples
-from ccloss.bench.report.charts import Epochs, by_epoch
+from ccloss.bench.report.charts import Epochs, by_epoch, evaluated_accuracy, term
 from ccloss.bench.report.folder import make_folder
 from ccloss.bench.report.geometry import (
     RAW,
@@ -357,21 +357,13 @@ def _rotation(names: Sequence[str]) -> float:
     return 90 if max(map(len, names)) > 2 else 0
 
 
-def _term(name: str) -> Callable[[Mapping[str, Any]], Any]:
-    return lambda line: (line.get("terms") or {}).get(name)
-
-
-def _accuracy(line: Mapping[str, Any]) -> Any:
-    return (line.get("evaluation") or {}).get("accuracy")
-
-
 _RATIO = "mean intra- / inter-class squared distance of all images, lower is more compact"
 
 _SERIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "total loss": _term("total"),
-    "cross-entropy (nats)": _term("ce"),
-    "ratio of intra- to inter-class distance": _term("ratio"),
-    "accuracy, {split} (%)": _accuracy,
+    "total loss": term("total"),
+    "cross-entropy (nats)": term("ce"),
+    "ratio of intra- to inter-class distance": term("ratio"),
+    "accuracy, {split} (%)": evaluated_accuracy,
 }
 
 _FIGURES: dict[str, Callable[[Sequence[_Method]], "Figure | None"]] = {

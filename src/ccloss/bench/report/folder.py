@@ -11,7 +11,7 @@ def make_folder(path: Path) -> None:
     """Creates a folder and its parents, unless they exist.
 
     Raises:
-        InputError: there is a file in its place.
+        InputError: there is a file of its name.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The comparison of methods as a table: one row a method, means over its rounds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -8,6 +8,7 @@ from typing import Any
 
 from ccloss.bench.comparisons import Comparison
 from ccloss.bench.groups import Rounds, Setting
+from ccloss.bench.report import provenance
 from ccloss.bench.report.folder import write_texts
 from ccloss.bench.report.paper_tables import MARK, accuracy_interval
 from ccloss.bench.report.text import (
@@ -17,6 +18,7 @@ from ccloss.bench.report.text import (
     escape_latex,
     escape_markdown,
     interval_text,
+    latex_tabular,
     listed,
     markdown_table,
     p_text,
@@ -26,6 +28,25 @@ from ccloss.bench.report.text import (
 from ccloss.bench.report.verdicts import family_words
 from ccloss.bench.statistics import AccuracyMargin, Interval, accuracy_margin
 from ccloss.training.records import Record
+
+Lines = list[list[str]]
+"""The texts of a table, line by line."""
+
+RATIO = "ratio"
+"""Format with three significant digits."""
+
+METRICS = {
+    "top5": ("top-5 (%)", ".2f"),
+    "nll": ("NLL (nats)", ".4f"),
+    "calibration_error": ("calibration error (%)", ".2f"),
+    "feature_ratio": ("feature ratio", RATIO),
+    "attention_ratio": ("attention ratio", RATIO),
+    "feature_merged_pairs": ("merged pairs, features (%)", ".1f"),
+    "attention_merged_pairs": ("merged pairs, attention (%)", ".1f"),
+    "feature_nearest_mean_accuracy": ("nearest mean, features (%)", ".2f"),
+    "attention_nearest_mean_accuracy": ("nearest mean, attention (%)", ".2f"),
+}
+"""Metric of an evaluation -> its header and format."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +58,7 @@ class Row:
         accuracy: top-1 accuracy at the last epoch, in %, its margin, and the number of rounds.
         interval: 95 % t interval of the mean accuracy.
         comparison: this method against the first one; ``None`` for the first one.
-        top5: top-5 accuracy, in %.
-        nll: negative log-likelihood, in nats.
-        calibration_error: expected calibration error, in %.
-        feature_ratio: mean intra-class over mean inter-class squared distance of the features;
-            ``None`` if a round has none.
-        attention_ratio: the same of the attention; ``None`` without attention.
+        metrics: those of :data:`METRICS`; ``None`` if a round has none.
         seconds: wall time of a round, evaluation included.
         images_per_second: training images over training time.
         parameters: number of trained scalars.
@@ -52,11 +68,7 @@ class Row:
     accuracy: AccuracyMargin
     interval: Interval | None
     comparison: Comparison | None
-    top5: float | None
-    nll: float | None
-    calibration_error: float | None
-    feature_ratio: float | None
-    attention_ratio: float | None
+    metrics: Mapping[str, float | None]
     seconds: float
     images_per_second: float
     parameters: int
@@ -66,13 +78,9 @@ def rows(setting: Setting) -> list[Row]:
     """One row a method; the first one is the one that the others are compared with."""
     first, *_ = setting.methods
     return [
-        _row(method, rounds, _against(setting, method, first))
+        _row(method, rounds, None if method == first else setting.comparison(method, first))
         for method, rounds in setting.methods.items()
     ]
-
-
-def _against(setting: Setting, method: str, first: str) -> Comparison | None:
-    return None if method == first else setting.comparison(method, first)
 
 
 def _row(method: str, rounds: Rounds, comparison: Comparison | None) -> Row:
@@ -83,18 +91,14 @@ def _row(method: str, rounds: Rounds, comparison: Comparison | None) -> Row:
         accuracy=accuracy_margin(accuracies),
         interval=accuracy_interval(accuracies),
         comparison=comparison,
-        top5=mean_metric(records, "top5"),
-        nll=mean_metric(records, "nll"),
-        calibration_error=mean_metric(records, "calibration_error"),
-        feature_ratio=mean_metric(records, "feature_ratio"),
-        attention_ratio=mean_metric(records, "attention_ratio"),
+        metrics={name: _mean_metric(records, name) for name in METRICS},
         seconds=fmean(record.seconds for record in records),
         images_per_second=fmean(record.images_per_second for record in records),
         parameters=records[0].parameters,
     )
 
 
-def mean_metric(records: Iterable[Record], metric: str) -> float | None:
+def _mean_metric(records: Iterable[Record], metric: str) -> float | None:
     """Mean of a metric; undefined if it is undefined in any round."""
     values: list[Any] = [record.evaluation.get(metric) for record in records]
     return fmean(values) if values and None not in values else None
@@ -106,14 +110,15 @@ def caption(setting: Setting) -> str:
 
 
 def description(setting: Setting) -> str:
-    """What was run: data, backbone, scale, rounds, devices and test images."""
+    """What was run: data, backbone, scale, rounds, devices, test images, and unequal hardware."""
     experiment, evaluation = setting.first.experiment, setting.first.evaluation
     rounds = span([len(each) for each in setting.methods.values()], "round")
-    return (
+    text = (
         f"{experiment['data']}, {experiment['backbone']}, {scale(setting)}, {rounds} a method, on "
         f"{listed(devices(setting.records))}. Evaluated on {evaluation['images']:,} images of the "
         f"{evaluation.get('split', 'test')} split."
     )
+    return " ".join([text, *(f"Warning: {each}." for each in provenance.unequal(setting.records))])
 
 
 def reading_note() -> str:
@@ -122,8 +127,10 @@ def reading_note() -> str:
         "Accuracy is that of the last epoch as mean ± margin, the largest absolute deviation of a "
         "round from the mean. Intervals are 95 % t intervals. Other columns are means over rounds. "
         "A ratio is the mean intra-class over the mean inter-class squared distance: lower is more "
-        f"compact. {MARK} marks a method whose accuracy differs significantly from the first one. "
-        f"{family_words()}"
+        "compact. Two classes are merged if the squared distance of their means is at most a tenth "
+        "of the mean squared distance of class means. Nearest mean is the accuracy of a classifier "
+        f"that chooses the class with the nearest mean. {MARK} marks a method whose accuracy "
+        f"differs significantly from the first one. {family_words()}"
     )
 
 
@@ -147,50 +154,63 @@ def devices(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def texts(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headers, and the text of each row, rounded for reading.
+def tables(setting: Setting) -> list[Lines]:
+    """Two tables as texts, rounded for reading: accuracy, and the other metrics.
 
-    Columns without any number are left out.
+    The first line of each is its header. Columns without any number are left out.
     """
+    found = rows(setting)
     unit, seconds = ("min", 60) if any(row.seconds >= 120 for row in found) else ("s", 1)
-    first = found[0].method
-    headers = [
-        "method",
-        "accuracy (%)",
-        "rounds",
-        "95 % interval",
-        f"minus {first} (points)",
-        "interval of difference",
-        "adjusted p",
-        "top-5 (%)",
-        "NLL (nats)",
-        "calibration error (%)",
-        "feature ratio",
-        "attention ratio",
-        f"time a round ({unit})",
-        "images/s",
-        "parameters",
-    ]
-    body = [
+    accuracy = [
         [
-            row.method,
-            str(row.accuracy) + _mark(row),
-            str(row.accuracy.rounds),
-            interval_text(row.interval),
-            *_difference(row.comparison),
-            _fixed(row.top5, 2),
-            _fixed(row.nll, 4),
-            _fixed(row.calibration_error, 2),
-            ratio_text(row.feature_ratio),
-            ratio_text(row.attention_ratio),
-            _fixed(row.seconds / seconds, 1),
-            _fixed(row.images_per_second, 0),
-            f"{row.parameters:,}",
+            "method",
+            "accuracy (%)",
+            "rounds",
+            "95 % interval",
+            f"minus {found[0].method} (points)",
+            "interval of difference",
+            "adjusted p",
         ]
-        for row in found
     ]
-    shown = [place for place in range(len(headers)) if any(line[place] != NONE for line in body)]
-    return [headers[place] for place in shown], [[line[place] for place in shown] for line in body]
+    other = [
+        [
+            "method",
+            *(header for header, _ in METRICS.values()),
+            f"time a round ({unit})",
+            "images/s",
+            "parameters",
+        ]
+    ]
+    for row in found:
+        accuracy.append(
+            [
+                row.method,
+                str(row.accuracy) + _mark(row),
+                str(row.accuracy.rounds),
+                interval_text(row.interval),
+                *_difference(row.comparison),
+            ]
+        )
+        other.append(
+            [
+                row.method,
+                *(_metric(row.metrics[name], form) for name, (_, form) in METRICS.items()),
+                f"{row.seconds / seconds:.1f}",
+                f"{row.images_per_second:.0f}",
+                f"{row.parameters:,}",
+            ]
+        )
+    return [_without_empty_columns(lines) for lines in (accuracy, other)]
+
+
+def _without_empty_columns(lines: Lines) -> Lines:
+    columns = zip(*lines, strict=True)
+    shown = [column for column in columns if any(text != NONE for text in column[1:])]
+    return [list(line) for line in zip(*shown, strict=True)]
+
+
+def _metric(value: float | None, form: str) -> str:
+    return ratio_text(value) if value is None or form == RATIO else f"{value:{form}}"
 
 
 def _mark(row: Row) -> str:
@@ -207,36 +227,22 @@ def _difference(comparison: Comparison | None) -> list[str]:
     ]
 
 
-def _fixed(value: float | None, digits: int) -> str:
-    return NONE if value is None else f"{value:.{digits}f}"
-
-
 def to_markdown(setting: Setting) -> str:
-    """The caption, and a Markdown table below it."""
-    headers, body = texts(rows(setting))
-    lines = [[escape_markdown(cell) for cell in line] for line in (headers, *body)]
-    return f"{escape_markdown(caption(setting))}\n\n{markdown_table(lines, numbers=True)}"
+    """The caption, and the two tables below it."""
+    parts = [escape_markdown(caption(setting)) + "\n"]
+    for lines in tables(setting):
+        escaped = [[escape_markdown(cell) for cell in line] for line in lines]
+        parts.append(markdown_table(escaped, numbers=True))
+    return "\n".join(parts)
 
 
 def to_latex(setting: Setting) -> str:
-    """A table of the booktabs package with its caption."""
-    headers, body = texts(rows(setting))
-    lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in (headers, *body)]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{escape_latex(caption(setting))}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(headers) - 1)}}}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    """A float of the two tables with their caption; needs the booktabs package."""
+    parts = [r"\begin{table}", rf"\caption{{{escape_latex(caption(setting))}}}"]
+    for header, *body in tables(setting):
+        lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in (header, *body)]
+        parts += latex_tabular(lines[:1], lines[1:], len(header))
+    return "\n".join([*parts, r"\end{table}", ""])
 
 
 def to_csv(setting: Setting) -> str:
@@ -247,7 +253,7 @@ def to_csv(setting: Setting) -> str:
 def _plain(row: Row) -> dict[str, Any]:
     fields = dict(vars(row))
     accuracy, interval = fields.pop("accuracy"), fields.pop("interval")
-    comparison = fields.pop("comparison")
+    comparison, metrics = fields.pop("comparison"), fields.pop("metrics")
     return {
         "method": fields.pop("method"),
         "rounds": accuracy.rounds,
@@ -258,6 +264,7 @@ def _plain(row: Row) -> dict[str, Any]:
         "difference": comparison and comparison.estimate,
         "p_adjusted": comparison and comparison.p_adjusted,
         "error_estimate": comparison and comparison.method,
+        **metrics,
         **fields,
     }
 

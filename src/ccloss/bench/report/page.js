@@ -9,7 +9,7 @@
   const FAINT = 0.08;
   const MANY = 20; // classes; more are chosen from a list
   const drawn = new Set();
-  const selections = []; // the selected image of each panel of features: position, method, at
+  const selections = []; // the selected image of each panel of features: index, method, at
   const chosen = DATA.settings.map((setting) => ({ class: null, method: null, accuracy: null, term: null }));
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -24,7 +24,7 @@
   // Colours follow the order of methods in the whole report, not in the setting.
   const methodColour = (setting, method) => { const own = DATA.palette[shade()]; return own[DATA.settings[setting].colours[method] % own.length]; };
   // Shifted by one whenever the colours repeat, so that 49 methods differ in colour or symbol.
-  const sign = (own, position) => own[(position + Math.floor(position / own.length)) % own.length];
+  const sign = (own, index) => own[(index + Math.floor(index / own.length)) % own.length];
   const methodDash = (setting, method) => DASHES[Math.floor(DATA.settings[setting].colours[method] / DATA.palette.light.length) % DASHES.length];
   const faded = (hex, alpha) => `rgba(${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(",")},${alpha})`;
   const number = (value, digits = 2) => (value === null ? "–" : value.toFixed(digits));
@@ -54,33 +54,34 @@
   // ---- charts: each returns traces, layout and a description, or a text if it is empty -------
 
   const CHARTS = {
-    grid(position, column) {
-      const panel = DATA.grids[position][column];
+    grid(index, column) {
+      const panel = DATA.grids[index][column];
       const at = panel.rows.map((_, row) => row);
       const half = (end) => panel.interval.map((ends, row) => (ends ? Math.abs(ends[end] - panel.mean[row]) : 0));
+      const published = panel.published.some((value) => value !== null);
       return [[
-        { x: panel.published, y: at, mode: "markers", name: "published", marker: { symbol: "line-ns-open", size: 16, line: { width: 3 }, color: css("--muted") },
+        { x: panel.published, y: at, visible: published, mode: "markers", name: "published", marker: { symbol: "line-ns-open", size: 16, line: { width: 3 }, color: css("--muted") },
           hovertemplate: "published %{x:.2f} %<extra></extra>" },
         { x: panel.mean, y: at, mode: "markers", name: "measured", marker: { size: 9, color: css("--accent") },
           error_x: { type: "data", symmetric: false, array: half(1), arrayminus: half(0), color: css("--accent"), thickness: 1.6, width: 4 },
           hovertemplate: "measured %{x:.2f} %<extra></extra>" },
       ], layout({
-        height: 78 + 26 * at.length, showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
+        height: 78 + 26 * at.length, showlegend: published, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
         xaxis: axis({ title: "accuracy (%)" }), margin: { l: 48, r: 12, t: 26, b: 40 },
         yaxis: axis({ tickvals: at, ticktext: panel.rows.map((row) => tick(row)), range: [at.length - 0.5, -0.5], showgrid: false }),
       })];
     },
 
-    accuracies(position) {
-      const { accuracies, methods } = DATA.settings[position];
+    accuracies(index) {
+      const { accuracies, methods } = DATA.settings[index];
       const dots = accuracies.map((each, method) => ({
         x: each.rounds, y: each.rounds.map((_, round) => method + 0.16 + 0.1 * (round % 2)), mode: "markers",
-        marker: { size: 6, color: faded(methodColour(position, method), 0.55) },
+        marker: { size: 6, color: faded(methodColour(index, method), 0.55) },
         text: each.seeds.map((seed) => `${plain(methods[method])}, seed ${seed}`), hovertemplate: "%{text}: %{x:.2f} %<extra></extra>",
       }));
       const means = accuracies.map((each, method) => ({
-        x: [each.mean], y: [method - 0.12], mode: "markers", marker: { size: 10, color: methodColour(position, method), symbol: sign(SYMBOLS, DATA.settings[position].colours[method]) },
-        error_x: each.interval && { type: "data", symmetric: false, array: [each.interval[1] - each.mean], arrayminus: [each.mean - each.interval[0]], color: methodColour(position, method), thickness: 2, width: 5 },
+        x: [each.mean], y: [method - 0.12], mode: "markers", marker: { size: 10, color: methodColour(index, method), symbol: sign(SYMBOLS, DATA.settings[index].colours[method]) },
+        error_x: each.interval && { type: "data", symmetric: false, array: [each.interval[1] - each.mean], arrayminus: [each.mean - each.interval[0]], color: methodColour(index, method), thickness: 2, width: 5 },
         text: [plain(methods[method])], hovertemplate: "%{text}: mean %{x:.2f} %<extra></extra>",
       }));
       return [[...dots, ...means], layout({
@@ -89,23 +90,23 @@
       })];
     },
 
-    "curve-accuracy": (position) => curve(position, "accuracy"),
-    "curve-term": (position) => curve(position, "term"),
+    "curve-accuracy": (index) => curve(index, "accuracy"),
+    "curve-term": (index) => curve(index, "term"),
 
-    features(position, method) {
-      const { features, classes, class_colours } = DATA.settings[position];
+    features(index, method) {
+      const { features, classes, class_colours } = DATA.settings[index];
       const panel = features[method];
       if (!panel) return "Not shown: this run kept no test images.";
-      const only = chosen[position].class, own = class_colours[shade()];
+      const only = chosen[index].class, own = class_colours[shade()];
       const wrong = panel.label.map((label, at) => label !== panel.prediction[at]);
       const hidden = panel.raw ? {} : { showticklabels: false, showgrid: false, automargin: false };
       const present = [...new Set(panel.label)];
       const named = classes.length <= MANY && present.every((label) => classes[label].length <= 4);
-      const now = [selected(position, method)].flatMap((own) => (own ? [own.at] : []));
+      const now = [selected(index, method)].flatMap((own) => (own ? [own.at] : []));
       const middle = (label, of) => median(of.filter((_, at) => panel.label[at] === label));
       return [[
         { x: panel.x, y: panel.y, mode: "markers", hoverinfo: "text",
-          text: panel.label.map((_, at) => describe(position, method, at).replace(/\n/g, "<br>")),
+          text: panel.label.map((_, at) => describe(index, method, at).replace(/\n/g, "<br>")),
           marker: {
             color: panel.label.map((label) => own[label]), symbol: wrong.map((is) => (is ? "x" : "circle")), size: wrong.map((is) => (is ? 9 : 7)),
             opacity: panel.label.map((label) => (only === null || label === only ? 0.85 : FAINT)), line: { width: wrong.map((is) => (is ? 1 : 0)), color: css("--ink") },
@@ -119,8 +120,8 @@
       })];
     },
 
-    channels(position, method) {
-      const { channels, classes } = DATA.settings[position];
+    channels(index, method) {
+      const { channels, classes } = DATA.settings[index];
       const map = channels[method];
       if (!map) return null;
       const maps = channels.filter(Boolean);
@@ -132,13 +133,13 @@
         colorbar: bar("mean attention"), text: z.map((row, at) => row.map(() => names[at])), hovertemplate: "class %{text}: %{z:.3f}<extra></extra>",
       }], layout({
         height: 320, margin: { l: 40, r: 8, t: 8, b: 40 },
-        xaxis: axis({ title: `${map.channels} channels${share > 1 ? ", averaged by position" : ""}, by their highest class`, showticklabels: false, showgrid: false, ticks: "" }),
+        xaxis: axis({ title: `${map.channels} channels${share > 1 ? ", averaged by index" : ""}, by their highest class`, showticklabels: false, showgrid: false, ticks: "" }),
         yaxis: axis({ title: few ? "" : `${classes.length} classes`, tickvals: few ? names.map((_, at) => at) : [], ticktext: few ? names : [], autorange: "reversed", showgrid: false }),
       })];
     },
 
-    distances(position, method) {
-      const { distances, channels, classes } = DATA.settings[position];
+    distances(index, method) {
+      const { distances, channels, classes } = DATA.settings[index];
       const map = distances[method];
       if (!map) return channels[method] ? "There is no distance between classes." : null;
       const starts = map.label.map((label, at) => at).filter((at) => at === 0 || map.label[at] !== map.label[at - 1]);
@@ -161,8 +162,8 @@
       })];
     },
 
-    class_attention(position, method) {
-      const { class_attention: all, classes } = DATA.settings[position];
+    class_attention(index, method) {
+      const { class_attention: all, classes } = DATA.settings[index];
       const found = all[method];
       if (!found) return "Not recorded in these runs.";
       const few = found.classes.length <= MANY;
@@ -170,15 +171,15 @@
       return [[{
         x: found.attention, y: found.errors, mode: few ? "markers+text" : "markers", cliponaxis: false,
         text: found.classes.map((label) => tick(classes[label], 14)), textposition: "top center", textfont: { size: 11, color: css("--muted") },
-        marker: { size: 8, color: methodColour(position, method), opacity: 0.8 }, hovertemplate: "class %{text}: %{x}, error %{y:.2f} %<extra></extra>",
+        marker: { size: 8, color: methodColour(index, method), opacity: 0.8 }, hovertemplate: "class %{text}: %{x}, error %{y:.2f} %<extra></extra>",
       }], layout({
-        height: 320, margin: { l: 48, r: 12, t: 34, b: 40 }, xaxis: axis({ title: found.unit }), yaxis: axis({ title: "error (%)", range: [-0.06, 1.15].map((part) => part * (Math.max(...found.errors) || 1)) }),
+        height: 320, margin: { l: 48, r: 12, t: 34, b: 40 }, xaxis: axis({ title: "mean attention" }), yaxis: axis({ title: "error (%)", range: [-0.06, 1.15].map((part) => part * (Math.max(...found.errors) || 1)) }),
         annotations: [{ text: rho, showarrow: false, xref: "paper", yref: "paper", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { size: 12, color: css("--muted") } }],
       }), rho];
     },
 
-    calibration(position, method) {
-      const found = DATA.settings[position].calibration[method];
+    calibration(index, method) {
+      const found = DATA.settings[index].calibration[method];
       if (!found) return null;
       const bins = found.images.length, most = Math.max(...found.images);
       const filled = found.images.map((_, bin) => bin).filter((bin) => found.images[bin]);
@@ -186,7 +187,7 @@
       const middle = (bin) => ((bin + 0.5) * 100) / bins;
       return [[
         { type: "bar", x: filled.map(middle), y: filled.map((bin) => found.accuracy[bin]), width: 100 / bins - 1,
-          marker: { color: filled.map((bin) => faded(methodColour(position, method), 0.3 + 0.7 * Math.sqrt(found.images[bin] / most))) },
+          marker: { color: filled.map((bin) => faded(methodColour(index, method), 0.3 + 0.7 * Math.sqrt(found.images[bin] / most))) },
           customdata: filled.map((bin) => [found.images[bin].toLocaleString("en"), number(found.confidence[bin], 1)]),
           hovertemplate: "%{customdata[0]} images: confidence %{customdata[1]} %, accuracy %{y:.1f} %<extra></extra>" },
         { x: [0, 100], y: [0, 100], mode: "lines", hoverinfo: "skip", line: { dash: "dash", width: 1.5, color: css("--muted") } },
@@ -196,8 +197,8 @@
       }), error];
     },
 
-    classes(position) {
-      const { by_class: methods, methods: names, classes } = DATA.settings[position];
+    classes(index) {
+      const { by_class: methods, methods: names, classes } = DATA.settings[index];
       if (!methods.some(Boolean)) return "Not recorded in these runs.";
       const few = classes.length <= 30, many = names.length;
       // Few classes are in label order, many start with the hardest of the first method.
@@ -207,8 +208,8 @@
       const spread = few ? 0.5 / many : 0;
       return [methods.flatMap((found, method) => (found ? [{
         x: order.map((_, at) => at + spread * (method - (many - 1) / 2)), y: order.map((label) => found.mean[label]), mode: "markers", name: tick(names[method]),
-        marker: { size: few ? 8 : 5, color: methodColour(position, method), symbol: sign(SYMBOLS, DATA.settings[position].colours[method]) },
-        error_y: few ? { type: "data", symmetric: false, array: order.map((label) => found.high[label] - found.mean[label]), arrayminus: order.map((label) => found.mean[label] - found.low[label]), thickness: 1.4, width: 0, color: methodColour(position, method) } : undefined,
+        marker: { size: few ? 8 : 5, color: methodColour(index, method), symbol: sign(SYMBOLS, DATA.settings[index].colours[method]) },
+        error_y: few ? { type: "data", symmetric: false, array: order.map((label) => found.high[label] - found.mean[label]), arrayminus: order.map((label) => found.mean[label] - found.low[label]), thickness: 1.4, width: 0, color: methodColour(index, method) } : undefined,
         text: order.map((label) => `class ${plain(classes[label])}, ${plain(names[method])}`), hovertemplate: "%{text}: %{y:.2f} %<extra></extra>",
       }] : [])), layout({
         height: 340, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 48, r: 12, t: 30, b: 40 },
@@ -218,18 +219,18 @@
     },
   };
 
-  function curve(position, group) {
-    const { curves, methods } = DATA.settings[position];
-    const found = curves.find((each) => each.group === group && each.name === chosen[position][group]);
+  function curve(index, group) {
+    const { curves, methods } = DATA.settings[index];
+    const found = curves.find((each) => each.group === group && each.name === chosen[index][group]);
     if (!found) return "Not recorded in these runs.";
-    const only = chosen[position].method;
+    const only = chosen[index].method;
     const last = Math.max(...found.lines.flatMap((line) => (line ? [line.epoch.at(-1)] : [])));
     return [found.lines.flatMap((line, method) => {
       if (!line) return [];
-      const colour = methodColour(position, method), on = only === null || only === method;
+      const colour = methodColour(index, method), on = only === null || only === method;
       return [
         { x: [...line.epoch, ...[...line.epoch].reverse()], y: [...line.high, ...[...line.low].reverse()], fill: "toself", fillcolor: faded(colour, on ? 0.16 : 0.02), line: { width: 0 }, mode: "lines", hoverinfo: "skip" },
-        { x: line.epoch, y: line.mean, mode: line.epoch.length > 25 ? "lines" : "lines+markers", opacity: on ? 1 : 0.15, line: { color: colour, width: 2, dash: methodDash(position, method) }, marker: { size: 5, symbol: sign(SYMBOLS, DATA.settings[position].colours[method]) },
+        { x: line.epoch, y: line.mean, mode: line.epoch.length > 25 ? "lines" : "lines+markers", opacity: on ? 1 : 0.15, line: { color: colour, width: 2, dash: methodDash(index, method) }, marker: { size: 5, symbol: sign(SYMBOLS, DATA.settings[index].colours[method]) },
           text: line.epoch.map(() => plain(methods[method])), hovertemplate: "%{text}, epoch %{x}: %{y}<extra></extra>" },
       ];
     }), layout({
@@ -244,12 +245,12 @@
   }
 
   // The description of a point; escape it for Plotly.
-  function words(position, method, at) {
-    const { features, classes } = DATA.settings[position], panel = features[method];
+  function words(index, method, at) {
+    const { features, classes } = DATA.settings[index], panel = features[method];
     const right = panel.label[at] === panel.prediction[at];
     return [`class ${classes[panel.label[at]]}`, `predicted ${classes[panel.prediction[at]]}${right ? "" : " (error)"}`, `image ${panel.index[at]}`];
   }
-  const describe = (position, method, at) => words(position, method, at).map(plain).join("\n");
+  const describe = (index, method, at) => words(index, method, at).map(plain).join("\n");
 
   // ---- drawing ------------------------------------------------------------------------------
 
@@ -272,10 +273,10 @@
   }
   const redraw = (test) => drawn.forEach((element) => test(element.dataset) && draw(element));
 
-  const observer = new IntersectionObserver((entries) => {
+  const watcher = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (isIntersecting) {
-        observer.unobserve(target);
+        watcher.unobserve(target);
         draw(target);
       }
     }
@@ -283,7 +284,7 @@
 
   // ---- selecting the points of a panel ----------------------------------------------
 
-  const selected = (position, method) => selections.find((each) => each.position === position && each.method === method);
+  const selected = (index, method) => selections.find((each) => each.index === index && each.method === method);
 
   function listen(element) {
     const figure = element.closest("figure");
@@ -293,12 +294,12 @@
   }
 
   function show(figure, at) {
-    const position = Number(figure.dataset.setting), method = Number(figure.dataset.features);
-    const panel = DATA.settings[position].features[method];
-    const own = selected(position, method);
+    const index = Number(figure.dataset.setting), method = Number(figure.dataset.features);
+    const panel = DATA.settings[index].features[method];
+    const own = selected(index, method);
     if (own) own.at = at;
-    else selections.push({ position, method, at });
-    figure.querySelector(".description").textContent = words(position, method, at).join("\n");
+    else selections.push({ index, method, at });
+    figure.querySelector(".description").textContent = words(index, method, at).join("\n");
     paint(figure.querySelector(".thumbnail"), panel.thumbnail[at]);
     const element = figure.querySelector(".plot");
     if (drawn.has(element)) Plotly.restyle(element, { x: [[panel.x[at]]], y: [[panel.y[at]]] }, [2]);
@@ -321,14 +322,14 @@
     const { class: only } = chosen[figure.dataset.setting];
     const panel = DATA.settings[figure.dataset.setting].features[figure.dataset.features];
     const wanted = (at) => (only === null || panel.label[at] === only) && (target !== "error" || panel.label[at] !== panel.prediction[at]);
-    const positions = panel.label.map((_, at) => at).filter(wanted);
-    if (!positions.length) {
+    const places = panel.label.map((_, at) => at).filter(wanted);
+    if (!places.length) {
       figure.querySelector(".description").textContent = target === "error" ? "No error among these images." : "No image of this class.";
       return;
     }
     const now = selected(Number(figure.dataset.setting), Number(figure.dataset.features))?.at ?? -1;
-    const after = positions.filter((at) => at > now), before = positions.filter((at) => at < now);
-    const next = { 1: after[0] ?? positions[0], error: after[0] ?? positions[0], "-1": before.at(-1) ?? positions.at(-1), first: positions[0], last: positions.at(-1) };
+    const after = places.filter((at) => at > now), before = places.filter((at) => at < now);
+    const next = { 1: after[0] ?? places[0], error: after[0] ?? places[0], "-1": before.at(-1) ?? places.at(-1), first: places[0], last: places.at(-1) };
     show(figure, next[target]);
   }
 
@@ -355,30 +356,30 @@
   }
 
   for (const select of all("select[data-curve]")) {
-    const position = Number(select.dataset.setting), group = select.dataset.curve;
-    const found = DATA.settings[position].curves.filter((each) => each.group === group);
+    const index = Number(select.dataset.setting), group = select.dataset.curve;
+    const found = DATA.settings[index].curves.filter((each) => each.group === group);
     if (!found.length) {
       select.hidden = true;
       continue;
     }
-    chosen[position][group] = found[0].name;
+    chosen[index][group] = found[0].name;
     select.append(...found.map((each) => option(each.name, each.label)));
     select.addEventListener("change", () => {
-      chosen[position][group] = select.value;
-      redraw(({ kind, setting }) => kind === `curve-${group}` && Number(setting) === position);
+      chosen[index][group] = select.value;
+      redraw(({ kind, setting }) => kind === `curve-${group}` && Number(setting) === index);
     });
   }
 
   // Buttons that show one method or class alone, or a list if there are many.
   for (const row of all("[data-chips]")) {
-    const position = Number(row.dataset.setting), what = row.dataset.chips, own = DATA.settings[position];
+    const index = Number(row.dataset.setting), what = row.dataset.chips, own = DATA.settings[index];
     const names = what === "class" ? own.classes : own.methods;
-    const colour = (at) => (what === "class" ? own.class_colours[shade()][at] : methodColour(position, at));
+    const colour = (at) => (what === "class" ? own.class_colours[shade()][at] : methodColour(index, at));
     const kinds = what === "class" ? ["features"] : ["curve-accuracy", "curve-term"];
     const choose = (at) => {
-      chosen[position][what] = at;
+      chosen[index][what] = at;
       all("button", row).forEach((button, to) => button.setAttribute("aria-pressed", String(to === at)));
-      redraw(({ kind, setting }) => kinds.includes(kind) && Number(setting) === position);
+      redraw(({ kind, setting }) => kinds.includes(kind) && Number(setting) === index);
     };
     if (names.length > MANY) {
       const select = document.createElement("select");
@@ -399,7 +400,7 @@
       DARK.addEventListener("change", () => { dot.style.color = colour(at); });
       button.append(dot, short(name, 32));
       button.title = name;
-      button.addEventListener("click", () => choose(chosen[position][what] === at ? null : at));
+      button.addEventListener("click", () => choose(chosen[index][what] === at ? null : at));
       row.append(button);
     });
   }
@@ -414,5 +415,5 @@
   unfold();
 
   DARK.addEventListener("change", () => redraw(() => true));
-  all(".plot").forEach((element) => observer.observe(element));
+  all(".plot").forEach((element) => watcher.observe(element));
 })();

@@ -87,7 +87,7 @@ def content(results: Results) -> dict[str, Any]:
     runs = {id(run.record): run for run in results.runs}
     panels = _Panels(runs, pictures.Sheets(), TSNE_PANELS)
     methods = method_order(results.records)
-    shown = [_setting(position, setting, panels, methods) for position, setting in enumerate(found)]
+    shown = [_setting(index, setting, panels, methods) for index, setting in enumerate(found)]
     absent = verdicts.not_run(judged)
     return {
         "title": _title(results.records),
@@ -242,7 +242,7 @@ class _Panels:
     Attributes:
         runs: id of a record -> its run.
         sheets: the thumbnails so far.
-        tsne: panels that t-SNE may still position.
+        tsne: panels that t-SNE may still index.
     """
 
     runs: Mapping[int, Run]
@@ -267,20 +267,18 @@ class _Panels:
 
 
 def _setting(
-    position: int, setting: Setting, panels: _Panels, methods: Sequence[str]
+    index: int, setting: Setting, panels: _Panels, methods: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The texts of a setting, and the data of its charts."""
     rounds = setting.methods
     firsts = [next(iter(each.values())) for each in rounds.values()]
     taken = [panels.sample(record) for record in firsts]
     data = _chart_data(setting, taken, panels, methods)
-    headers, lines = method_table.texts(method_table.rows(setting))
     texts = {
-        "position": position,
+        "index": index,
         "title": setting.title,
         "caption": method_table.description(setting),
-        "headers": headers,
-        "lines": lines,
+        "tables": method_table.tables(setting),
         "protocol": _protocol(firsts[0]),
         "methods": list(rounds),
         "without_attention": [

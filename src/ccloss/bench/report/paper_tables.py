@@ -34,6 +34,7 @@ from ccloss.bench.report.text import (
     escape_latex,
     escape_markdown,
     interval_text,
+    latex_tabular,
     listed,
     markdown_table,
     p_text,
@@ -96,7 +97,7 @@ class Grid:
         table: of the paper.
         deviations: fields in which these runs deviate from the protocol.
         columns: the columns with a measured cell.
-        rows: the table's rows, in its order.
+        rows: the table's rows with a measured or published cell, in its order.
         cells: (row, column) -> cell, measured or not.
         scale: the deviations in words.
         runs: the measured columns.
@@ -125,7 +126,7 @@ class Grid:
     @property
     def is_informative(self) -> bool:
         """Whether a measured cell can be compared with another one, or with a published number."""
-        measured = [position for position, cell in self.cells.items() if cell.rounds]
+        measured = [key for key, cell in self.cells.items() if cell.rounds]
         columns = {column for _, column in measured}
         return self.shows_published or len(columns) < len(measured)
 
@@ -171,7 +172,11 @@ def _grid(table: Table, columns: Sequence[TableColumn]) -> Grid:
         table=table,
         deviations=columns[0].deviations,
         columns=tuple(each.column for each in columns),
-        rows=tuple(table.rows),
+        rows=tuple(
+            row
+            for row in table.rows
+            if any(cell.rounds or cell.published for (own, _), cell in cells.items() if own == row)
+        ),
         cells=cells,
         scale=scale_text(columns[0], [each.column for each in columns]),
         runs=tuple(columns),
@@ -219,8 +224,8 @@ def description(grid: Grid) -> str:
     if grid.table is TABLE3:
         sentences += [
             "The baseline is the published accuracy that the paper tests against. Its one-sample "
-            "test treats that number as exact. CE + CAM, the same network without the loss, is "
-            "tested in the same way",
+            "test takes that number for exact, and CE + CAM, which lacks the loss, is tested in "
+            "the same way",
             "Possible p-values are those that the published mean ± margin of five rounds allows",
         ]
     else:
@@ -346,13 +351,7 @@ def to_latex(grid: Grid) -> str:
             r"\centering",
             rf"\caption{{{escape_latex(caption(grid))}}}",
             rf"\label{{tab:{grid.name}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(headers) - 1)}}}",
-            r"\toprule",
-            *_latex_headers(headers),
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
+            *latex_tabular(_latex_headers(headers), body, len(headers)),
             r"\end{table}",
             "",
         ]

@@ -51,8 +51,8 @@ def sources(settings: Sequence[Setting]) -> list[list[str]]:
     """
     records = [record for setting in settings for record in setting.records]
     numbers = {
-        key: str(position)
-        for position, key in enumerate(dict.fromkeys(map(_environment, records)), start=1)
+        key: str(number)
+        for number, key in enumerate(dict.fromkeys(map(_environment, records)), start=1)
     }
     rows: dict[tuple[str, ...], list[Record]] = {}
     for setting in settings:
@@ -79,15 +79,29 @@ def sources(settings: Sequence[Setting]) -> list[list[str]]:
 
 def warnings(settings: Sequence[Setting]) -> list[str]:
     """The warnings of the runs; equal ones of a method once, with their seeds."""
+    hardware = [f"{each.title}: {text}" for each in settings for text in unequal(each.records)]
     found: dict[tuple[str, str, str], list[int]] = {}
     for setting in settings:
         for record in setting.records:
             for warning in record.warnings:
                 found.setdefault((setting.title, record.method, warning), []).append(record.seed)
-    return [
+    return hardware + [
         f"{title}: {method}, seed {', '.join(map(str, sorted(seeds)))}: {warning}"
         for (title, method, warning), seeds in found.items()
     ]
+
+
+def unequal(records: Sequence[Record]) -> list[str]:
+    """Differences in hardware that change accuracy: number of threads, and kind of device."""
+    found = []
+    for name, noun in (("threads", "number of threads"), ("device", "kind of device")):
+        values = {str(_text(record.provenance.get(name))).partition(":")[0] for record in records}
+        if len(values) > 1:
+            found.append(
+                f"the runs differ in the {noun} ({', '.join(sorted(values))}), which changes "
+                "accuracy; compare runs with equal ones"
+            )
+    return found
 
 
 def _environment(record: Record) -> str:

@@ -81,12 +81,31 @@ def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
     return "".join(
         "| "
         + " | ".join(
-            text.rjust(width) if numbers and position else text.ljust(width)
-            for position, (text, width) in enumerate(zip(line, widths, strict=True))
+            text.rjust(width) if numbers and index else text.ljust(width)
+            for index, (text, width) in enumerate(zip(line, widths, strict=True))
         )
         + " |\n"
         for line in (lines[0], rule, *lines[1:])
     )
+
+
+def latex_tabular(head: Sequence[str], body: Sequence[str], columns: int) -> list[str]:
+    """The lines of a table of the booktabs package; the first column is aligned left.
+
+    Args:
+        head: lines above the middle rule.
+        body: lines below it.
+        columns: number of columns.
+    """
+    return [
+        rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
+        r"\toprule",
+        *head,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
 
 
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -144,8 +144,8 @@ def _summary(full: Sequence[Judgement], total: int) -> str:
         for outcome in ("supported", "contradicted", "inconclusive", "not enough data")
     }
     counts["not run"] = total - len(full)
-    summary = ", ".join(f"{outcome} in {count}" for outcome, count in counts.items() if count)
-    return f"Of {total} columns at the full protocol: {summary}."
+    text = ", ".join(f"{outcome} in {count}" for outcome, count in counts.items() if count)
+    return f"Of {total} columns at the full protocol: {text}."
 
 
 # ---- one column ----------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def _note(claim: Claim, each: Comparison, column: Column) -> str:
 def _contrasts(claim: Claim, columns: Sequence[TableColumn]) -> list[tuple[Judgement, bool]]:
     """The gains of two columns against each other, at every scale that both were run at."""
     ((row, other),) = claim.pairs
-    untested: list[tuple[str, TableColumn, Comparison, float]] = []
+    compared: list[tuple[str, TableColumn, Comparison, float]] = []
     for first, second in claim.contrasts:
         for one in (each for each in columns if each.column == first):
             for two in columns:
@@ -251,10 +251,10 @@ def _contrasts(claim: Claim, columns: Sequence[TableColumn]) -> list[tuple[Judge
                     claim.published_gain((row, other), second),
                 )
                 expected = (published[0] or 0.0) - (published[1] or 0.0)
-                untested.append((name, one, compare_with_zero(name, difference), expected))
+                compared.append((name, one, compare_with_zero(name, difference), expected))
     found = []
-    for deviations in dict.fromkeys(one.deviations for _, one, _, _ in untested):
-        family = [each for each in untested if each[1].deviations == deviations]
+    for deviations in dict.fromkeys(one.deviations for _, one, _, _ in compared):
+        family = [each for each in compared if each[1].deviations == deviations]
         tested = adjust([comparison for _, _, comparison, _ in family])
         for (name, one, _, expected), comparison in zip(family, tested, strict=True):
             note = _note(claim, comparison, one.column)
@@ -404,7 +404,8 @@ def family_words() -> str:
     return (
         "Differences are paired by seed and tested with a t-test; the variance of half a test "
         "image is added because accuracy is discrete. P-values are adjusted (Holm) over all "
-        f"comparisons of one column at one scale, and significant below {LEVEL}. With four or more "
+        f"comparisons of one column at one scale, and significant below {LEVEL}, which keeps the "
+        "simulated rate of false positives below 0.05. With four or more "
         "rows and five or more rounds the error also comes from a model blocked by seed, if that "
         "error is the larger one."
     )
