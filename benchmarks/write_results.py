@@ -56,6 +56,7 @@ def text() -> str:
         small_sample=small_sample(),
         precisions=precisions(),
         rates=rates(),
+        interval=interval,
     )
 
 
@@ -113,6 +114,15 @@ def small_sample() -> dict[str, str]:
         "accuracy": markdown_table(accuracy, numbers=True).strip(),
         "differences": markdown_table(lines, numbers=True).strip(),
     }
+
+
+def interval(campaign: str, **fields: int) -> str:
+    """95 % interval of CC-Loss minus CE + CAM in the setting with these fields, in points."""
+    for setting in settings(read(campaign)):
+        if all(setting.first.experiment[name] == value for name, value in fields.items()):
+            found = setting.comparison("cc", "ce+cam")
+            return interval_text(found and found.interval, "+.2f")
+    raise KeyError(campaign)
 
 
 def _size(setting: Setting) -> int:

@@ -1,6 +1,6 @@
 """Comparisons of rows over shared seeds: estimate, interval and adjusted p-value.
 
-This module is the only place where measured rows are tested against each other. A *family* is the
+No other module tests measured rows against each other. A *family* is the
 set of comparisons of one metric in one column (data set and backbone) at one scale; p-values are
 adjusted over the family (Holm). The same comparison therefore has the same p-value in a table, in a
 verdict and on the page, and runs of another column or scale cannot change it.

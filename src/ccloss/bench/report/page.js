@@ -273,10 +273,10 @@
   }
   const redraw = (test) => drawn.forEach((element) => test(element.dataset) && draw(element));
 
-  const watcher = new IntersectionObserver((entries) => {
+  const observer = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (isIntersecting) {
-        watcher.unobserve(target);
+        observer.unobserve(target);
         draw(target);
       }
     }
@@ -322,14 +322,14 @@
     const { class: only } = chosen[figure.dataset.setting];
     const panel = DATA.settings[figure.dataset.setting].features[figure.dataset.features];
     const wanted = (at) => (only === null || panel.label[at] === only) && (target !== "error" || panel.label[at] !== panel.prediction[at]);
-    const places = panel.label.map((_, at) => at).filter(wanted);
-    if (!places.length) {
+    const candidates = panel.label.map((_, at) => at).filter(wanted);
+    if (!candidates.length) {
       figure.querySelector(".description").textContent = target === "error" ? "No error among these images." : "No image of this class.";
       return;
     }
     const now = selected(Number(figure.dataset.setting), Number(figure.dataset.features))?.at ?? -1;
-    const after = places.filter((at) => at > now), before = places.filter((at) => at < now);
-    const next = { 1: after[0] ?? places[0], error: after[0] ?? places[0], "-1": before.at(-1) ?? places.at(-1), first: places[0], last: places.at(-1) };
+    const after = candidates.filter((at) => at > now), before = candidates.filter((at) => at < now);
+    const next = { 1: after[0] ?? candidates[0], error: after[0] ?? candidates[0], "-1": before.at(-1) ?? candidates.at(-1), first: candidates[0], last: candidates.at(-1) };
     show(figure, next[target]);
   }
 
@@ -415,5 +415,5 @@
   unfold();
 
   DARK.addEventListener("change", () => redraw(() => true));
-  all(".plot").forEach((element) => watcher.observe(element));
+  all(".plot").forEach((element) => observer.observe(element));
 })();

@@ -224,7 +224,7 @@ def description(grid: Grid) -> str:
     if grid.table is TABLE3:
         sentences += [
             "The baseline is the published accuracy that the paper tests against. Its one-sample "
-            "test takes that number for exact, and CE + CAM, which lacks the loss, is tested in "
+            "test takes that number for exact. CE + CAM, which does not use the loss, is tested in "
             "the same way",
             "Possible p-values are those that the published mean ± margin of five rounds allows",
         ]
