@@ -136,6 +136,8 @@ def test_features_and_attention_are_those_of_the_network(run: str) -> None:
         (["empty"], "empty holds no images"),
         (["photos", "--top", "0"], "top must be an integer of at least 1, got 0"),
         (["photos", "--batch-size", "0"], "must be an integer of at least 1, got 0"),
+        (["photos", "--tpo", "3"], "unknown option --tpo"),
+        (["photos", "--csv", "--json", "p.json"], "must not start with two hyphens, got --json"),
         (["photos", "--csv", "no/p.csv"], "no is no folder"),
         (["photos", "--features", "f.csv"], "--features must end in .npz, got f.csv"),
         (["photos", "--device", "tpu"], "device must be one of this machine, got 'tpu'"),

@@ -1,14 +1,17 @@
 """attach: a head with channel attention for models of torchvision, timm and others."""
 
 import copy
-import types
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 import torchvision
-from torch import Tensor, nn
+import transformers
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 import ccloss
 from ccloss import CCLoss, ClassifierHead, attach
@@ -104,30 +107,59 @@ def test_attach_to_models_of_torchvision(name: str) -> None:
     check(getattr(torchvision.models, name)(num_classes=7), 32)
 
 
-class TransformersClassifier(nn.Module):
-    """The structure of an image classifier of Hugging Face transformers (not installed here)."""
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 32,
+    "patch_size": 8,
+}
+MAPS = {"hidden_sizes": [8, 16], "depths": [1, 1]}
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.vit = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 16), nn.GELU())
-        self.classifier = nn.Linear(16, 5)
+TRANSFORMERS = {
+    "ViT": VIT,
+    "Beit": VIT,
+    "Dinov2": {**VIT, "use_mask_token": False},
+    "ResNet": {"embedding_size": 8, "layer_type": "basic", **MAPS},
+    "RegNet": {"embedding_size": 8, "groups_width": 8, **MAPS},
+    "ConvNext": {"num_stages": 2, **MAPS},
+    "MobileNetV2": {"depth_multiplier": 0.25},
+}
+"""Image classifiers of transformers, and the configuration of a small one."""
 
-    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> types.SimpleNamespace:
-        logits = self.classifier(self.vit(pixel_values))
-        return types.SimpleNamespace(loss=None, logits=logits, hidden_states=None)
+
+def transformers_model(name: str, suffix: str = "", **config: object) -> nn.Module:
+    settings = getattr(transformers, f"{name}Config")(num_labels=7, **config)
+    model: nn.Module = getattr(transformers, f"{name}ForImageClassification{suffix}")(settings)
+    return model.train()
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_attach_to_models_of_transformers(name: str) -> None:
+    check(transformers_model(name, **TRANSFORMERS[name]), 32)
+
+
+def test_both_classifiers_of_a_distilled_model_are_replaced() -> None:
+    model = transformers_model("DeiT", "WithTeacher", **VIT).eval()
+    images = torch.rand(2, 3, 32, 32)
+    tokens = model.deit(images).last_hidden_state
+    attached = attach(model, hidden_features=8)
+    expected = attached.head((tokens[:, 0] + tokens[:, 1]) / 2).logits
+    torch.testing.assert_close(attached(pixel_values=images).logits, expected)
+
+
+def test_several_classifiers_by_name() -> None:
+    model = transformers_model("DeiT", "WithTeacher", **VIT)
+    attach(model, classifier=["cls_classifier", "distillation_classifier"])
+    assert isinstance(model.cls_classifier, nn.Identity)
+    assert isinstance(model.distillation_classifier, nn.Identity)
+    with pytest.raises(InputError, match="classifier must name at least one layer"):
+        attach(small(), classifier=[])
 
 
 def small() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 5))
-
-
-def test_attach_to_a_model_whose_result_has_logits() -> None:
-    model = TransformersClassifier()
-    expected = model.vit(IMAGES)
-    attached = attach(model, hidden_features=8)
-    output = attached(pixel_values=IMAGES)
-    assert output.logits.shape == (4, 5)
-    torch.testing.assert_close(output.logits, attached.head(expected).logits)
 
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -163,12 +195,12 @@ def test_attach_rejects_arguments_out_of_range(options: dict[str, object], messa
 
 
 def test_unknown_layer_gets_the_nearest_name_as_a_suggestion() -> None:
-    with pytest.raises(InputError, match=r"got 'vit.4'; did you mean 'vit"):
-        attach(TransformersClassifier(), classifier="vit.4")
+    with pytest.raises(InputError, match=r"got 'vit.encodr'; did you mean 'vit"):
+        attach(transformers_model("ViT", **VIT), classifier="vit.encodr")
 
 
 def test_wrong_features_are_reported() -> None:
-    attached = attach(TransformersClassifier(), classifier="classifier")
+    attached = attach(small(), classifier="3")
     attached.model.forward = lambda images: (images,)
     with pytest.raises(InputError, match=r"model must give features \(N, 16\) .*got tuple: pass"):
         attached(IMAGES)
@@ -235,3 +267,20 @@ def test_attached_and_tapped_model_trains_under_ddp() -> None:
         assert taps.attention is output.attention
         CCLoss()(output, LABELS).backward()
     assert all(parameter.grad is not None for parameter in ddp.parameters())
+
+
+@pytest.mark.usefixtures("process_group")
+def test_attached_model_trains_under_fsdp() -> None:
+    attached = attach(small(), hidden_features=8)
+    expected = copy.deepcopy(attached)
+    for module in (attached.model, attached.head, attached):
+        fully_shard(module, mesh=init_device_mesh("cpu", (1,)))
+    for model in (attached, expected):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            CCLoss()(model(IMAGES), LABELS).backward()
+            optimizer.step()
+    for name, value in attached.state_dict().items():
+        full = value.full_tensor() if isinstance(value, DTensor) else value
+        torch.testing.assert_close(full, expected.state_dict()[name])

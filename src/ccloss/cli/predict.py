@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def predict(
     run: str,
     /,
-    *paths: str,
+    *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     top: int = 5,
-    csv_file: Annotated[Path | None, Parameter(name="--csv")] = None,
-    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+    csv_file: Annotated[Path | None, Parameter("--csv", allow_leading_hyphen=True)] = None,
+    json_file: Annotated[Path | None, Parameter("--json", allow_leading_hyphen=True)] = None,
     features: Path | None = None,
     batch_size: int = 128,
     workers: int | None = None,
@@ -48,6 +48,9 @@ def predict(
     from ccloss.inference.images import find_images
     from ccloss.inference.loading import load_trained
 
+    for path in paths:
+        if path.startswith("-") and path != "-":
+            raise InputError(f"unknown option {path}; write a file of that name as ./{path}")
     _check_outputs(csv_file, json_file, features)
     model = load_trained(run, device or _default_device())
     if features is not None:
@@ -78,6 +81,8 @@ class _Results:
 def _check_outputs(*paths: Path | None) -> None:
     """Checks, before anything is computed, that the files can be written."""
     for path in paths:
+        if path is not None and str(path).startswith("--"):
+            raise InputError(f"a file to write must not start with two hyphens, got {path}")
         if path is not None and not path.parent.is_dir():
             raise InputError(f"{path.parent} is no folder; create it or choose another path")
     features = paths[-1]

@@ -1,5 +1,6 @@
 """A classifier head with channel attention for an existing model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,6 +10,12 @@ from ccloss.models.heads import ClassifierHead
 from ccloss.models.layers import require_layer
 from ccloss.output import Output
 from ccloss.validation import require_positive_integer
+
+_DISTILLED = (
+    ("cls_classifier", "distillation_classifier"),  # DeiT
+    ("classifier", "classifier_distill"),  # LeViT
+)
+"""Classifiers of distilled models of transformers, which average the logits of both."""
 
 
 class AttachedClassifier(nn.Module):
@@ -49,7 +56,7 @@ def attach(
     num_classes: int | None = None,
     hidden_features: int = 512,
     attention: bool = True,
-    classifier: str | None = None,
+    classifier: str | Sequence[str] | None = None,
     **head_options: Any,
 ) -> AttachedClassifier:
     """Replaces the classifier of a model by a :class:`ClassifierHead`.
@@ -70,14 +77,20 @@ def attach(
         num_classes: K; by default that of the replaced layer.
         hidden_features: D, width of the hidden layer and of attention.
         attention: whether the head has channel attention.
-        classifier: dotted name of the last linear layer, or of a module that contains it. By
-            default the name that timm records, or the linear layer that is registered last.
+        classifier: dotted name of the last linear layer, or of a module that contains it; several
+            names for a model that averages the logits of several classifiers. By default the names
+            that timm records, the two classifiers of a distilled model of transformers, or the
+            linear layer that is registered last.
         head_options: further arguments of :class:`ClassifierHead`.
 
     Raises:
         InputError: no linear layer, an unknown name, or an argument out of range.
     """
-    names = _classifier_names(model) if classifier is None else (classifier,)
+    names = (classifier,) if isinstance(classifier, str) else classifier
+    if names is None:
+        names = _classifier_names(model)
+    if not names:
+        raise InputError("classifier must name at least one layer, got none")
     layers = [_last_linear(model, name) for name in names]
     old = model.get_submodule(layers[0])
     if num_classes is None:
@@ -94,13 +107,16 @@ def attach(
 
 
 def _classifier_names(model: nn.Module) -> tuple[str, ...]:
-    """Names that timm records (two for models with a distillation token), else the whole model."""
+    """Names of the classifiers of timm or a distilled model, else the whole model."""
+    known = dict(model.named_modules())
+    for pair in _DISTILLED:
+        if known.keys() >= set(pair):
+            return pair
     config = getattr(model, "pretrained_cfg", None)
     recorded = config.get("classifier") if isinstance(config, dict) else None
     if not recorded:
         return ("",)
     names = (recorded,) if isinstance(recorded, str) else tuple(recorded)
-    known = dict(model.named_modules())
     return tuple(name for name in names if name in known) or ("",)
 
 
