@@ -273,7 +273,7 @@ def test_rounds_and_passes_are_shuffled_anew() -> None:
     assert len(set(passes)) == len(passes) == 17
 
 
-def test_images_are_taken_evenly_over_epochs() -> None:
+def test_images_are_used_evenly_over_epochs() -> None:
     images = classed((30, 5))
     loader = training(images, batch_size=4, samples_per_class=2)
     seen = Counter(
@@ -281,9 +281,9 @@ def test_images_are_taken_evenly_over_epochs() -> None:
     )
     # 8 visits an epoch take 16 images: 16 of 30, or 3.2 times each of 5
     for label, mean in ((0, 200 * 16 / 30), (2, 200 * 16 / 5)):
-        taken = [seen[int(index)] for index in (images.labels == label).nonzero()]
-        assert sum(taken) == 200 * 16
-        assert max(abs(count - mean) for count in taken) < 30
+        used = [seen[int(index)] for index in (images.labels == label).nonzero()]
+        assert sum(used) == 200 * 16
+        assert max(abs(count - mean) for count in used) < 30
 
 
 @pytest.mark.parametrize(("world_size", "m"), [(2, 2), (4, 2), (2, 4), (4, 4), (8, 4)])

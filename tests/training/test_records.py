@@ -49,13 +49,13 @@ def folder(tmp_path: Path) -> RunFolder:
 # --- records
 
 
-def test_record_goes_through_its_file(folder: RunFolder) -> None:
+def test_a_record_is_read_as_it_was_written(folder: RunFolder) -> None:
     record = folder.read_record()
     assert record == RECORD
     assert (record.seed, record.accuracy) == (3, 97.5)
 
 
-def test_record_refuses_what_is_not_json(folder: RunFolder) -> None:
+def test_a_record_of_other_than_json_types_is_rejected(folder: RunFolder) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         folder.write_record(
             Record("ce", RECORD.experiment, [], {"nll": float("nan")}, 1, 1.0, 1.0, 1)
@@ -82,7 +82,7 @@ def test_presence_of_the_record_means_finished(tmp_path: Path) -> None:
         (b'{"method": "cc"}', "is not a record of this version .*experiment"),
     ],
 )
-def test_damaged_record_says_so_in_one_line(
+def test_a_damaged_record_is_reported_in_one_line(
     folder: RunFolder, content: bytes, message: str
 ) -> None:
     folder.record.write_bytes(content)
@@ -91,21 +91,21 @@ def test_damaged_record_says_so_in_one_line(
     assert "\n" not in str(raised.value)
 
 
-def test_record_with_a_field_of_another_version_says_so(folder: RunFolder) -> None:
+def test_a_record_with_a_field_of_another_version_is_reported(folder: RunFolder) -> None:
     content = json.loads(folder.record.read_bytes()) | {"colour": "red"}
     folder.record.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"not a record of this version \(colour "):
         folder.read_record()
 
 
-def test_folder_without_a_run_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a run folder .*it has no experiment.json"):
         RunFolder(tmp_path).read_config()
     with pytest.raises(InputError, match=r"is not a finished run .*it has no record.json"):
         RunFolder(tmp_path / "missing").read_record()
 
 
-def test_file_in_place_of_a_folder_says_so(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is not a folder"):
         RunFolder(tmp_path / "file").read_record()
@@ -126,7 +126,7 @@ def test_runs_are_found_in_order_finished_or_not(tmp_path: Path) -> None:
     assert [run.finished for run in found] == [True, True, True, False, False]
 
 
-def test_a_failure_says_what_went_wrong_and_where(tmp_path: Path) -> None:
+def test_a_failure_holds_the_error_and_its_traceback(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "new" / "run")
     try:
         raise ArithmeticError
@@ -151,7 +151,7 @@ def metrics(tmp_path: Path) -> RunFolder:
     return run
 
 
-def test_metrics_come_back_in_order(metrics: RunFolder) -> None:
+def test_metrics_are_read_in_order(metrics: RunFolder) -> None:
     assert metrics.read_metrics() == [{"epoch": e, "ce": 1 / e} for e in (1, 2, 3)]
 
 
@@ -159,7 +159,7 @@ def test_metrics_that_were_not_written_are_none(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).read_metrics() == []
 
 
-def test_torn_last_line_is_left_out(metrics: RunFolder) -> None:
+def test_an_incomplete_last_line_is_left_out(metrics: RunFolder) -> None:
     metrics.metrics.write_bytes(metrics.metrics.read_bytes()[:-5])
     assert [line["epoch"] for line in metrics.read_metrics()] == [1, 2]
 
@@ -179,7 +179,7 @@ def test_missing_epochs_are_an_error(metrics: RunFolder) -> None:
         assert metrics.metrics.read_bytes() == content
 
 
-def test_torn_line_does_not_swallow_the_next(metrics: RunFolder) -> None:
+def test_a_line_after_an_incomplete_one_is_kept(metrics: RunFolder) -> None:
     metrics.metrics.write_bytes(metrics.metrics.read_bytes()[:-5])
     metrics.truncate_metrics(2)
     metrics.append_metrics({"epoch": 3})
@@ -201,7 +201,7 @@ def test_damaged_line_is_named(metrics: RunFolder, line: bytes) -> None:
 
 
 @pytest.mark.parametrize("attention", [True, False])
-def test_test_sample_goes_through_its_file(tmp_path: Path, attention: bool) -> None:
+def test_a_test_sample_is_read_as_it_was_written(tmp_path: Path, attention: bool) -> None:
     arrays = {
         "features": np.ones((3, 2), np.float32),
         "attention": np.full((3, 2), 0.5, np.float32),
@@ -220,7 +220,7 @@ def test_test_sample_goes_through_its_file(tmp_path: Path, attention: bool) -> N
         np.testing.assert_array_equal(getattr(sample, name), array)
 
 
-def test_damaged_test_sample_says_so(folder: RunFolder) -> None:
+def test_a_damaged_test_sample_is_reported(folder: RunFolder) -> None:
     with pytest.raises(InputError, match=r"test_sample.safetensors cannot be read .*missing"):
         folder.read_test_sample()
     folder.test_sample.write_bytes(b"\x00" * 7)
@@ -234,12 +234,12 @@ def test_damaged_test_sample_says_so(folder: RunFolder) -> None:
 # --- whose folder it is
 
 
-def test_new_and_empty_folders_are_free(tmp_path: Path) -> None:
+def test_new_and_empty_folders_can_be_used(tmp_path: Path) -> None:
     RunFolder(tmp_path).ensure_empty()
     RunFolder(tmp_path / "new").ensure_empty()
 
 
-def test_folder_with_foreign_files_is_not_free(tmp_path: Path) -> None:
+def test_a_folder_with_foreign_files_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match="holds files that are not of a run"):
         RunFolder(tmp_path).ensure_empty()
@@ -251,20 +251,20 @@ def test_file_is_not_a_folder(tmp_path: Path) -> None:
         RunFolder(tmp_path / "file").ensure_empty()
 
 
-def test_clear_forgets_all_of_the_run(folder: RunFolder) -> None:
+def test_clear_deletes_the_run(folder: RunFolder) -> None:
     folder.ensure_only_run_files()
     folder.clear()
     assert {path.name for path in folder.path.iterdir()} <= {".lock"}
     folder.clear()
 
 
-def test_foreign_files_are_named_before_a_run_is_forgotten(folder: RunFolder) -> None:
+def test_foreign_files_are_named_before_a_run_is_deleted(folder: RunFolder) -> None:
     (folder.path / "notes.txt").touch()
     with pytest.raises(InputError, match=r"holds notes.txt besides a run"):
         folder.ensure_only_run_files()
 
 
-def test_leftover_of_a_killed_write_is_the_runs_own(folder: RunFolder) -> None:
+def test_a_temporary_file_of_a_killed_write_is_not_foreign(folder: RunFolder) -> None:
     (folder.path / ".record.json.abc123").touch()
     folder.ensure_only_run_files()
 
@@ -275,7 +275,7 @@ def test_file_with_a_similar_name_is_foreign(folder: RunFolder) -> None:
         folder.ensure_only_run_files()
 
 
-def test_clear_takes_leftovers_of_killed_writes_with_it(folder: RunFolder) -> None:
+def test_clear_deletes_temporary_files_of_killed_writes(folder: RunFolder) -> None:
     (folder.path / ".record.json.abc123").touch()
     folder.clear()
     assert {path.name for path in folder.path.iterdir()} <= {".lock"}
@@ -310,7 +310,7 @@ except InputError as error:
 """
 
 
-def test_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
+def test_a_folder_locked_by_another_process_is_rejected(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     command = [sys.executable, "-c", HOLD, str(run.path)]
     with subprocess.Popen(
@@ -345,7 +345,7 @@ def test_a_file_system_without_locks_is_reported(
         pass
 
 
-def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     command = [sys.executable, "-c", HOLD, str(run.path)]
     with subprocess.Popen(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ccloss.data.catalog import Source, letters
+from ccloss.data.catalog import letters
+from ccloss.data.source import Source
 from ccloss.data.tables import Part, Table, counted, listed
 from ccloss.errors import InputError
 

@@ -12,8 +12,9 @@ from ccloss.data.archives import (
     read_parquet,
     read_saved,
 )
-from ccloss.data.catalog import SOURCES, Source, letters
+from ccloss.data.catalog import SOURCES, letters
 from ccloss.data.folders import read_class_folders, read_lists
+from ccloss.data.source import Source
 from ccloss.data.stores import printable
 from ccloss.data.tables import Table, listed
 from ccloss.data.tree import FileTree, list_files

@@ -14,7 +14,6 @@ from ccloss.data.catalog import (
     FOLDER_PREFIX,
     HUB_PREFIX,
     SOURCES,
-    Source,
     resolve_data_name,
 )
 from ccloss.data.decoding import GRAY_MODES, decode, read_content
@@ -23,6 +22,7 @@ from ccloss.data.labels import resolve_classes, resolve_labels
 from ccloss.data.layouts import read_folder, read_named
 from ccloss.data.progress import Track, untracked
 from ccloss.data.scan import Scan, scan
+from ccloss.data.source import Source
 from ccloss.data.splitting import balanced, held_out
 from ccloss.data.stores import Store
 from ccloss.data.tables import TEST, TRAIN, VALIDATION, Part, Table, counted, listed
