@@ -4,19 +4,19 @@
 # make bench    measure the speed again and rebuild docs/performance.md (under 10 minutes)
 # make oldest   run the tests of the library with the oldest supported PyTorch, in .oldest
 # make fuzz     random command lines, library calls, damaged run folders and odd image folders
-# Parts of `make test`: setup format lint types unit docs site.
+# Parts of `make test`: setup format lint types site, and check (unit and docs together).
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 OLDEST := .oldest/bin
 
-.PHONY: demo test setup format lint types unit docs site bench fuzz oldest
+.PHONY: demo test setup format lint types unit docs check site bench fuzz oldest
 
 demo: $(READY)
 	$(BIN)/ccloss compare --data digits --losses ce,ce+cam,cc --rounds 3 --out runs/demo
 
-test: format lint types unit docs site
+test: format lint types site check
 
 setup: $(READY)
 
@@ -36,6 +36,9 @@ types: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope --ignore tests/documentation
+
+check: $(READY)
+	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope
 
 docs: $(READY)
 	$(BIN)/pytest -rs --doctest-modules src tests/documentation

@@ -61,7 +61,7 @@ def with_mathml(text: str) -> str:
 
     def display(found: re.Match[str]) -> str:
         formula = convert(found[1].strip(), display="block")
-        return f'\n\n<div style="overflow-x: auto">{formula}</div>\n\n'
+        return f'\n\n<div style="overflow-x: auto; padding: 0.5em 0">{formula}</div>\n\n'
 
     def inline(found: re.Match[str]) -> str:
         # A line that begins with <math> would become a block of its own.

@@ -11,7 +11,7 @@ from ccloss.bench.results import read_runs
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def test_attention_ratios_of_the_readme_agree_with_their_records() -> None:
+def test_numbers_of_the_readme_agree_with_their_records() -> None:
     records = read_runs(RESULTS / "digits.jsonl").records
     text = (ROOT / "README.md").read_text()
     shown = re.search(r"is\s+(\d\.\d+) with CC-Loss and (\d\.\d+) with the same network", text)
@@ -20,6 +20,11 @@ def test_attention_ratios_of_the_readme_agree_with_their_records() -> None:
         own = [r.evaluation["attention_ratio"] for r in records if r.method == method]
         assert len(own) == 3
         assert f"{mean(own):.3f}" == number
+    merged = re.search(r"of (\d+) % of the pairs of classes .*?of (\d+) % without", text, re.DOTALL)
+    assert merged is not None
+    for method, number in zip(("cc", "ce+cam"), merged.groups(), strict=True):
+        own = [r.evaluation["attention_merged_pairs"] for r in records if r.method == method]
+        assert f"{mean(own):.0f}" == number
 
 
 def test_performance_agrees_with_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
