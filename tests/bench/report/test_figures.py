@@ -251,7 +251,7 @@ def test_without_metrics_there_are_no_curves(run):
 )
 def test_draws_degenerate_samples(run, tmp_path, made):
     name = "a$-very-long-method-name" * 3
-    assert [path.stem for path in figures.draw_all([run(name, **made)], tmp_path)] == NAMES
+    assert [path.stem for path in figures.draw_all(by_method([run(name, **made)]), tmp_path)] == NAMES
 
 
 def test_draws_vectors_that_all_coincide(run, tmp_path):
