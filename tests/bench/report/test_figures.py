@@ -251,7 +251,8 @@ def test_without_metrics_there_are_no_curves(run):
 )
 def test_draws_degenerate_samples(run, tmp_path, made):
     name = "a$-very-long-method-name" * 3
-    assert [path.stem for path in figures.draw_all(by_method([run(name, **made)]), tmp_path)] == NAMES
+    paths = figures.draw_all(by_method([run(name, **made)]), tmp_path)
+    assert [path.stem for path in paths] == NAMES
 
 
 def test_draws_vectors_that_all_coincide(run, tmp_path):
