@@ -1,15 +1,11 @@
 """Export of a trained model to ONNX, to ``torch.export``, and to a folder for the Hub."""
 
-import contextlib
 import copy
 import json
-import logging
 import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ccloss.errors import InputError
-from ccloss.inference.loading import CONFIG, WEIGHTS, load_trained, read_config
+from ccloss.inference.exported import METADATA, import_extra, without_messages
+from ccloss.inference.loading import CONFIG, WEIGHTS, load_trained
 from ccloss.inference.model import Network, TrainedModel
 from ccloss.inference.model_card import model_card
 from ccloss.models import Classifier
-from ccloss.output import Output
 from ccloss.training.devices import fp32_without_tf32
-from ccloss.training.files import parse_object, to_json
+from ccloss.training.files import to_json
 from ccloss.training.records import Record
 
 Format = Literal["onnx", "torch", "hub"]
@@ -33,9 +29,6 @@ Pixels = Literal["uint8", "float"]
 TOLERANCE = 1e-3
 """Largest accepted difference of logits, relative to the largest logit of the model (at least 1).
 """
-
-_METADATA = "ccloss"
-"""Key of the configuration in the metadata of an exported file."""
 
 
 def export(
@@ -123,8 +116,8 @@ class _Logits(nn.Module):
 
 def _write_onnx(network: Classifier, record: Record, path: Path, pixels: Pixels) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        _import(package, "onnx")
-    with _without_messages():
+        import_extra(package, "onnx")
+    with without_messages():
         program = torch.onnx.export(
             _Logits(network).eval(),
             (_example(record, pixels),),
@@ -135,16 +128,16 @@ def _write_onnx(network: Classifier, record: Record, path: Path, pixels: Pixels)
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props[_METADATA] = json.dumps(config_of(record))
+    program.model.metadata_props[METADATA] = json.dumps(config_of(record))
     program.save(str(path))
 
 
 def _write_torch(network: Classifier, record: Record, path: Path, pixels: Pixels) -> None:
-    with _without_messages():
+    with without_messages():
         program = torch.export.export(
             _Logits(network).eval(), (_example(record, pixels),), dynamic_shapes=_DYNAMIC
         )
-        torch.export.save(program, path, extra_files={_METADATA: json.dumps(config_of(record))})
+        torch.export.save(program, path, extra_files={METADATA: json.dumps(config_of(record))})
 
 
 def write_hub(network: Classifier, record: Record, path: Path, name: str) -> None:
@@ -170,93 +163,3 @@ def _example(record: Record, pixels: Pixels) -> Tensor:
     side, channels = record.experiment["image_size"], record.experiment["channels"]
     images = torch.zeros(2, channels, side, side, dtype=torch.uint8)
     return images if pixels == "uint8" else images.float()
-
-
-@contextlib.contextmanager
-def _without_messages() -> Iterator[None]:
-    """Hides warnings and log messages of the exporters about their own code."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-# ---- Reading -------------------------------------------------------------------------------------
-
-
-def load_onnx(path: Path, device: torch.device) -> TrainedModel:
-    """An ONNX file of :func:`export`. onnxruntime computes, on the CPU.
-
-    Raises:
-        InputError: the file is damaged or of another program, or onnxruntime is not installed.
-    """
-    onnxruntime = _import("onnxruntime", path.name)
-    try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a type of its own for each status
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
-    record = _parse(session.get_modelmeta().custom_metadata_map.get(_METADATA), path)
-    takes_uint8 = session.get_inputs()[0].type == "tensor(uint8)"
-
-    def network(images: Tensor) -> Output:
-        images = _as_input(images, takes_uint8).cpu().contiguous()
-        (logits,) = session.run(["logits"], {"images": images.numpy()})
-        return Output(torch.from_numpy(logits))
-
-    return TrainedModel(network, record, torch.device("cpu"))
-
-
-def load_torch(path: Path, device: torch.device) -> TrainedModel:
-    """A file of ``torch.export`` made by :func:`export`.
-
-    Raises:
-        InputError: the file is damaged or of another program.
-    """
-    files = {_METADATA: ""}
-    try:
-        with _without_messages():
-            program = torch.export.load(path, extra_files=files)
-    except Exception as error:  # damaged archives raise many types
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
-    record = _parse(files[_METADATA], path)
-    if device.type != "cpu":
-        from torch.export.passes import move_to_device_pass
-
-        program = move_to_device_pass(program, device)
-    module = program.module()
-    takes_uint8 = program.example_inputs[0][0].dtype == torch.uint8
-
-    def network(images: Tensor) -> Output:
-        return Output(module(_as_input(images, takes_uint8)))
-
-    return TrainedModel(network, record, device)
-
-
-def _as_input(images: Tensor, takes_uint8: bool) -> Tensor:
-    """Images as the exported model takes them."""
-    if images.dtype == torch.uint8:
-        return images if takes_uint8 else images.float() / 255
-    if takes_uint8:
-        raise InputError(f"images must be uint8 for this exported model, got {images.dtype}")
-    return images.float()
-
-
-def _parse(text: str | bytes | None, path: Path) -> Record:
-    if not text:
-        raise InputError(f"{path} was not made by `ccloss export`; it has no configuration")
-    content = text.encode() if isinstance(text, str) else text
-    return read_config(parse_object(content, str(path)), path)
-
-
-def _import(package: str, what: str) -> Any:
-    try:
-        return import_module(package)
-    except ModuleNotFoundError:
-        raise InputError(
-            f"{what} needs the package {package}, which is not installed; "
-            'run: pip install "ccloss[export]"'
-        ) from None

@@ -3,20 +3,19 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ccloss.errors import InputError
+from ccloss.inference import exported
+from ccloss.inference.exported import read_config
 from ccloss.inference.model import TrainedModel
 from ccloss.training.evaluation import load_network
 from ccloss.training.files import read_json
-from ccloss.training.records import Record, parse_record
+from ccloss.training.records import Record
 
 CONFIG = "config.json"
-"""Of an exported folder: the fields of the record, and those of :data:`CONFIG_FIELDS`."""
-
-CONFIG_FIELDS = ("library_name", "preprocessing")
+"""Of an exported folder: the fields of the record, and those of ``exported.CONFIG_FIELDS``."""
 
 WEIGHTS = "model.safetensors"
 
@@ -44,9 +43,7 @@ def load_trained(source: str | os.PathLike[str], device: str | torch.device) -> 
     if path.suffix == ".safetensors":
         return _load_weights(path, target)
     if path.suffix in (".onnx", ".pt2"):
-        from ccloss.inference import export
-
-        load = export.load_onnx if path.suffix == ".onnx" else export.load_torch
+        load = exported.load_onnx if path.suffix == ".onnx" else exported.load_torch
         return load(path, target)
     raise InputError(f"{source} must be a folder or end in .safetensors, .onnx or .pt2")
 
@@ -69,12 +66,6 @@ def _read_record(weights: Path) -> Record:
         f"{weights.parent} has no trained model: it needs {weights.name} and one of "
         f"{', '.join(names)} (an unfinished run has none; continue it with `ccloss train --resume`)"
     )
-
-
-def read_config(content: dict[str, Any], path: Path) -> Record:
-    """The record in the content of ``config.json`` or ``record.json``."""
-    fields = {name: value for name, value in content.items() if name not in CONFIG_FIELDS}
-    return parse_record(fields, path)
 
 
 def _download(name: str) -> Path:
