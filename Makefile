@@ -4,6 +4,7 @@
 # make bench    measure the speed again and rebuild docs/performance.md (under 10 minutes)
 # make oldest   run the tests of the library with the oldest supported PyTorch, in .oldest
 # make fuzz     random command lines, library calls, damaged run folders and odd image folders
+# make faults   a kill and a full disk at every file operation of train, resume, compare and report
 # Parts of `make test`: setup format lint types site, and check (unit and docs together).
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 OLDEST := .oldest/bin
 
-.PHONY: demo test setup format lint types unit docs check site bench fuzz oldest
+.PHONY: demo test setup format lint types unit docs check site bench fuzz faults oldest
 
 demo: $(READY)
 	$(BIN)/ccloss compare --data digits --losses ce,ce+cam,cc --rounds 3 --out runs/demo
@@ -49,6 +50,9 @@ site: $(READY)
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seed 0 \
 		--commands 2000 --calls 3000 --folders 500 --images 300
+
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/faults.py
 
 bench: $(READY)
 	OMP_NUM_THREADS=2 PYTHON=$(BIN)/python sh benchmarks/run.sh

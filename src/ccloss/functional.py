@@ -603,7 +603,7 @@ def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -
         raise InputError("the batch is empty (0 samples); pass at least one sample")
     check_tensor("labels", labels, "(N,) integer classes or (N, K) probabilities")
     if labels.is_floating_point():
-        fits = labels.ndim == 2 and is_float(labels)
+        fits = labels.ndim == 2 and labels.shape[1] > 0 and is_float(labels)
         fits = fits and num_classes in (None, labels.shape[1])
     else:
         fits = labels.ndim == 1 and labels.dtype != torch.bool and not labels.is_complex()

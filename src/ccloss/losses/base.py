@@ -151,7 +151,7 @@ class Loss(nn.Module, ABC):
         for field, shape in _SHAPES.items():
             value = getattr(output, field)
             if value is not None and self.needs & {field, "classifier_weight"}:
-                _check_field(field, value, shape, len(output.logits))
+                _check_field(field, value, shape, output.logits)
         samples, classes = output.logits.shape
         check_labels(labels, samples, classes)
         check_same_device(output.logits, labels)
@@ -265,14 +265,19 @@ def _weight_table(weights: ClassWeights) -> Tensor:
     return torch.tensor([float(each) for each in values])
 
 
-def _check_field(field: str, value: Any, shape: str, samples: int) -> None:
+def _check_field(field: str, value: Any, shape: str, logits: Tensor) -> None:
     check_tensor(f"output.{field}", value, shape)
     if value.ndim != shape.count(",") + 1 or not is_float(value):
         raise InputError(f"output.{field} must be {shape} floating point, got {describe(value)}")
-    if shape.startswith("(N,") and len(value) != samples:
+    if shape.startswith("(N,") and len(value) != len(logits):
         raise InputError(
-            f"output.{field} must have one entry for each of {samples} samples, "
+            f"output.{field} must have one entry for each of {len(logits)} samples, "
             f"got {tuple(value.shape)}"
+        )
+    if value.device != logits.device:
+        raise InputError(
+            f"output.{field} must be on the device of the logits, {logits.device}, got "
+            f"{value.device}; move it there"
         )
 
 
