@@ -17,7 +17,7 @@ from ccloss.bench.groups import Setting, settings
 from ccloss.bench.paper import TABLES
 from ccloss.bench.paper.consistency import inconsistencies
 from ccloss.bench.report import method_table, paper_tables, verdicts
-from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
+from ccloss.bench.report.text import NONE, escape_markdown, interval_text, markdown_table, p_text
 from ccloss.bench.results import effective_fields, read_runs
 from ccloss.bench.statistics import accuracy_margin
 from ccloss.training.records import Record
@@ -85,7 +85,7 @@ def tables(records: Sequence[Record], names: str) -> str:
     for grid in paper_tables.grids(records):
         if grid.table.name in names.split():
             body = paper_tables.to_markdown(grid).partition("\n\n")[2].strip()
-            note = paper_tables.escape_markdown(paper_tables.description(grid))
+            note = escape_markdown(paper_tables.description(grid))
             parts.append(f"### {grid.table.heading}\n\n{note}\n\n{body}")
     return "\n\n".join(parts)
 
@@ -121,7 +121,7 @@ def interval(campaign: str, **fields: int) -> str:
     for setting in settings(read(campaign)):
         if all(setting.first.experiment[name] == value for name, value in fields.items()):
             found = setting.comparison("cc", "ce+cam")
-            return interval_text(found and found.interval, "+.2f")
+            return interval_text(found.interval if found else None, "+.2f")
     raise KeyError(campaign)
 
 

@@ -535,9 +535,11 @@ def _wide_dtype(tensor: Tensor) -> torch.dtype:
 
 def _without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
     kind = tensor.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()
+    if not torch.compiler.is_compiling():  # PyTorch 2.4 cannot trace these queries
+        available = torch.amp.is_autocast_available(kind)
+        if not (available and torch.is_autocast_enabled(kind)):
+            return nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 # --- validation -----------------------------------------------------------------------------------

@@ -269,9 +269,9 @@ def _forked_workers() -> Iterator[None]:
         multiprocessing.get_context = original  # type: ignore[assignment]
 
 
-def check(scenario: Scenario, place: Path, every: int, counts: Counter[str]) -> None:
+def check(scenario: Scenario, workspace: Path, every: int, counts: Counter[str]) -> None:
     """Runs a scenario with each fault at each operation (or at every n-th)."""
-    prepared, first = place / "prepared", place / "first"
+    prepared, first = workspace / "prepared", workspace / "first"
     prepare(scenario.prepared, prepared)
     shutil.copytree(prepared, first)
     undisturbed = execute(scenario.command, first)
@@ -280,7 +280,7 @@ def check(scenario: Scenario, place: Path, every: int, counts: Counter[str]) -> 
     print(f"{scenario.name}: {undisturbed.count} file operations", flush=True)
     for fault in scenario.faults:
         for number in range(1, undisturbed.count + 1, every):
-            folder = place / "case"
+            folder = workspace / "case"
             shutil.copytree(prepared, folder)
             problem = _problem(scenario, folder, fault, number, expected)
             counts[f"{scenario.name}: {fault}"] += 1
@@ -333,9 +333,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, _forked_workers():
         _preload(Path(folder))
         for index, scenario in enumerate(chosen):
-            place = Path(folder).resolve() / str(index)
-            place.mkdir()
-            check(scenario, place, arguments.every, counts)
+            workspace = Path(folder).resolve() / str(index)
+            workspace.mkdir()
+            check(scenario, workspace, arguments.every, counts)
     problems = ("traceback", "hang", "difference")
     cases = [f"{number} {name}" for name, number in counts.items() if ":" in name]
     print("; ".join(cases))

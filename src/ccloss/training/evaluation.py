@@ -7,7 +7,7 @@ import torch
 from accelerate.utils import broadcast, gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from ccloss.data.loader import Batch, Loader
 from ccloss.data.sources import Dataset, check_same_data
@@ -110,6 +110,8 @@ def _predict(network: nn.Module, loader: Loader, reporter: ProgressReporter) -> 
 
 
 def _to_predictions(batch: Batch, output: Output) -> Predictions:
+    assert output.features is not None  # networks of this package return one tensor of each
+    assert output.attention is None or isinstance(output.attention, Tensor)
     attention = None if output.attention is None else output.attention.float().cpu()
     return Predictions(
         index=batch.index,
