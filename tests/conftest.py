@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ import torch
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
+    # Processes that tests start find the modules of the tests as the tests themselves do.
+    folders = [str(Path(config.rootpath, name)) for name in config.getini("pythonpath")]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])
     os.environ["CCLOSS_CACHE"] = tempfile.mkdtemp(prefix="ccloss-tests-")
 
 

@@ -66,7 +66,6 @@ def test_killed_node_loses_no_run(tmp_path: Path) -> None:
     script.write_text(SCRIPT)
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent.parent),  # the nodes' workers read it as well
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
     }

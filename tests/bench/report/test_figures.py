@@ -133,7 +133,7 @@ def test_panels_say_method_accuracy_and_ratio(run):
     figs = drawn([run("cc", accuracy=91.234, attention_ratio=None, **FEW)])
     assert "cc accuracy 91.23 %, feature ratio 0.200" in words(figs["features"])
     assert "attention ratio –" in words(figs["attention_distances"])
-    assert "lower is tighter" in words(figs["features"])
+    assert "lower is more compact" in words(figs["features"])
     assert "9 test images (seed 1)" in words(figs["features"])
 
 

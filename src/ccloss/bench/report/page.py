@@ -81,7 +81,8 @@ def render(results: Results) -> str:
 
 def content(results: Results) -> dict[str, Any]:
     """Everything the page shows: texts for the template and, as ``data``, its charts."""
-    found = settings(results.records)
+    # Settings that compare methods come first.
+    found = sorted(settings(results.records), key=lambda setting: len(setting.methods) < 2)
     grids = [grid for grid in paper_tables.grids(results.records) if grid.is_informative]
     judged = verdicts.judge(results.records)
     runs = {id(run.record): run for run in results.runs}
