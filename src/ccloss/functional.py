@@ -166,7 +166,7 @@ def correlation_terms(
     require_positive("eps", eps)
     require_choice("reduction", reduction, ("sum", "mean"))
     batch = _checked_batch(attention, labels, num_classes, process_group)
-    with _without_autocast(attention):
+    with without_autocast(attention):
         if _is_small(batch):
             distances, pairs = _small_batch_distances(batch.vectors, batch.labels)
         else:
@@ -216,7 +216,7 @@ def class_overlap(
     """
     require_positive("eps", eps)
     batch = _checked_batch(attention, labels, num_classes, process_group)
-    with _without_autocast(attention):
+    with without_autocast(attention):
         statistics = _class_statistics(batch)
         counts, centres, offsets, _, _ = statistics
         scatter = _scatter(statistics).sum() / counts.sum().clamp(min=1)
@@ -320,6 +320,8 @@ def _small_batch_distances(vectors: Tensor, labels: Tensor) -> tuple[ClassDistan
     scatter = (residuals * residuals).sum(1)
     size = len(labels)
     intra = counts.dot(scatter)
+    # The mean of the only class is that of the batch; what rounding leaves of it does not count.
+    between = between * (counts < size)[:, None]
     inter = (size - counts).dot(scatter) + size * (between * between).sum()
     pairs = (counts.sum() - size) / 2
     return ClassDistances(intra, inter), _PairCounts(pairs, size * (size - 1) / 2 - pairs)
@@ -533,7 +535,8 @@ def _wide_dtype(tensor: Tensor) -> torch.dtype:
     return tensor.dtype if tensor.device.type == "mps" else torch.float64
 
 
-def _without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """A context in which products of float32 are not rounded to half precision."""
     kind = tensor.device.type
     if not torch.compiler.is_compiling():  # PyTorch 2.4 cannot trace these queries
         available = torch.amp.is_autocast_available(kind)

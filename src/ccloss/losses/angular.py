@@ -7,13 +7,13 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ccloss.functional import without_autocast
 from ccloss.losses.base import (
     ClassWeights,
     Loss,
     class_indices,
     full_precision,
     unit_vectors,
-    without_autocast,
 )
 from ccloss.output import Output
 from ccloss.validation import (

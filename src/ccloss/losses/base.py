@@ -233,11 +233,6 @@ def full_precision(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def without_autocast(values: Tensor) -> torch.autocast:
-    """A context in which products of float32 are not rounded to half precision."""
-    return torch.autocast(values.device.type, enabled=False)
-
-
 def unit_vectors(vectors: Tensor) -> Tensor:
     """Rows divided by their length. A row shorter than 1e-12 becomes 0, with gradient 0."""
     lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)

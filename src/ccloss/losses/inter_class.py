@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ccloss.functional import without_autocast
 from ccloss.losses.base import (
     ClassWeights,
     Loss,
@@ -13,7 +14,6 @@ from ccloss.losses.base import (
     full_precision,
     mean_over_samples,
     unit_vectors,
-    without_autocast,
 )
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative

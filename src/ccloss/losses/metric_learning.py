@@ -8,12 +8,12 @@ from typing import Any, final
 from torch import Tensor
 
 from ccloss.errors import InputError, did_you_mean
+from ccloss.functional import without_autocast
 from ccloss.losses.base import (
     ClassWeights,
     Loss,
     full_precision,
     valid_samples,
-    without_autocast,
 )
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative

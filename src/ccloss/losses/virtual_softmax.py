@@ -5,11 +5,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ccloss.functional import without_autocast
 from ccloss.losses.base import (
     Loss,
     class_indices,
     full_precision,
-    without_autocast,
 )
 from ccloss.losses.targets import class_probabilities
 from ccloss.output import Output

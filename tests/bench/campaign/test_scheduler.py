@@ -173,7 +173,7 @@ def test_failed_run_is_recorded_and_others_continue(tmp_path: Path) -> None:
 def test_bad_input_of_all_runs_raises_and_writes_nothing(tmp_path: Path) -> None:
     runs = small_plan(tmp_path, data="cifar100", backbone="convnet")
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(InputError, match="no images in"):
+    with pytest.raises(InputError, match=f"no images in {tmp_path / 'nothing'}"):
         scheduler.run_campaign(
             runs, SerialExecutor(), data_root=tmp_path / "nothing", observer=Log()
         )
