@@ -10,6 +10,7 @@ from ccloss.bench.experiment import Experiment
 from ccloss.errors import InputError
 from ccloss.losses import LOSSES, loss_options
 from ccloss.training.config import RunConfig, explain
+from ccloss.training.options import OPTIONS
 
 # Sec. 3.2, and sec. 2.1 for the network.
 PAPER: dict[str, dict[str, Any]] = {
@@ -49,13 +50,10 @@ EVERYWHERE = {
     "learning_rate": 0.1,
     "final_learning_rate": 1e-5,
     "momentum": 0.9,
-    "sampler": "shuffle",
-    "samples_per_class": 4,
     "weight_decay": 5e-4,
     "head_norm": "batch",
     "activation": "relu",
     "final_pool": "max",
-    "clip_grad_norm": None,
     "precision": "fp32",
     "loss": "cc",
     "loss_options": {},
@@ -67,6 +65,7 @@ EVERYWHERE = {
     "test_limit": None,
     "evaluate_every": 1,
     "seed": 0,
+    **OPTIONS,
 }
 
 
@@ -74,6 +73,12 @@ EVERYWHERE = {
 def test_defaults_are_the_papers(data: str) -> None:
     resolved = Experiment(data=data).resolve().to_dict()
     assert resolved == {"data": data, **EVERYWHERE, **PAPER[data]}
+
+
+def test_options_are_off() -> None:
+    off = (None, False, 0, "sgd", "cosine", "shuffle", "last", 1)
+    parameters = {"decay_epochs", "decay_factor", "samples_per_class"}  # of options that are off
+    assert {name for name, value in OPTIONS.items() if value not in off} == parameters
 
 
 def test_default_data_set_is_cifar100() -> None:
@@ -247,6 +252,19 @@ def test_bad_fields_are_explained_in_one_line(field: str, value: Any) -> None:
         (
             {"image_size": 64, "resize": 32},
             "resize must not be below image_size (64), got 32",
+        ),
+        (
+            {"nesterov": True, "optimizer": "adamw"},
+            "nesterov is an option of optimizer sgd, got True with optimizer adamw; leave it out",
+        ),
+        (
+            {"schedule": "constant", "final_learning_rate": 0.01},
+            "final_learning_rate is an option of schedule cosine, got 0.01 with schedule "
+            "constant; leave it out",
+        ),
+        (
+            {"warmup_epochs": 1, "warmup_steps": 5},
+            "warmup_epochs and warmup_steps exclude each other; give one of them",
         ),
     ],
 )

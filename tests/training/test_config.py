@@ -66,6 +66,6 @@ def test_a_missing_field_is_named() -> None:
 
 def test_differences_name_the_fields_with_both_values() -> None:
     before, now = small_config().to_dict(), small_config(seed=2, loss="ce").to_dict()
-    expected = "loss: cc before, ce now; attention: True before, False now; seed: 0 before, 2 now"
+    expected = "seed: 0 before, 2 now; loss: cc before, ce now; attention: True before, False now"
     assert differences(before, now) == expected
     assert differences(before, before) == ""

@@ -14,7 +14,7 @@ from ccloss.losses import make_loss
 from ccloss.training.components import load_data
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from ccloss.training.step import cosine_learning_rate
+from ccloss.training.schedules import cosine_learning_rate
 from runs import Listener, small_config, small_data
 
 DATA = small_data()

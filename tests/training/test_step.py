@@ -1,4 +1,4 @@
-"""One training step, and the schedule of the learning rate."""
+"""One training step."""
 
 import itertools
 
@@ -13,20 +13,11 @@ from ccloss.models import build_model
 from ccloss.training.devices import make_accelerator
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from ccloss.training.step import TrainState, cosine_learning_rate, epoch_seed, train_step
+from ccloss.training.schedules import cosine_learning_rate
+from ccloss.training.step import TrainState, accumulation, epoch_seed, train_step
 from runs import small_config, small_data
 
 DATA = small_data()
-
-
-def test_learning_rate_is_the_cosine_of_torch() -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=1e-5)
-    for step in range(50):
-        expected = optimizer.param_groups[0]["lr"]
-        assert cosine_learning_rate(step, 50, 0.1, 1e-5) == pytest.approx(expected, rel=1e-9)
-        optimizer.step()
-        schedule.step()
 
 
 @pytest.mark.parametrize("loss", ["ce", "ce+cam", "cc"])
@@ -59,15 +50,29 @@ def test_weights_are_those_of_a_bare_loop(folder: RunFolder, loss: str) -> None:
         assert torch.equal(trained[name], value), name
 
 
-def take_step(clip_grad_norm: float | None) -> tuple[float, list[torch.Tensor]]:
-    """Norm of the gradient, and the change of every parameter at learning rate 1."""
+def take_step(
+    clip_grad_norm: float | None = None, parts: int = 1
+) -> tuple[float, list[torch.Tensor]]:
+    """Norm of the gradient of four images, and the change of every parameter at learning rate 1."""
     torch.manual_seed(0)
-    model, loss = build_model("convnet", 10, 1, 8, 16, attention=False), make_loss("ce")
+    network = build_model("convnet", 10, 1, 8, 16, attention=False, head_norm="none")
+    model, loss = network.eval(), make_loss("ce")  # batch statistics would differ between parts
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
-    state = TrainState(model.train(), loss, optimizer, make_accelerator("fp32"))
-    train_step(state, images, torch.arange(4), learning_rate=1.0, clip_grad_norm=clip_grad_norm)
+    state = TrainState(model, loss, optimizer, make_accelerator("fp32"))
+    labels = torch.arange(4)
+    for part in range(parts):
+        own = slice(4 * part // parts, 4 * (part + 1) // parts)
+        train_step(
+            state,
+            images[own],
+            labels[own],
+            learning_rate=1.0,
+            clip_grad_norm=clip_grad_norm,
+            part=part,
+            parts=parts,
+        )
     changes = [old - new.detach() for old, new in zip(before, model.parameters(), strict=True)]
     return float(torch.stack([change.norm() for change in changes]).norm()), changes
 
@@ -80,6 +85,16 @@ def test_gradients_are_clipped_by_their_total_norm() -> None:
     for change, small in zip(changes, clipped, strict=True):
         torch.testing.assert_close(small, change * 0.1 / norm, rtol=1e-3, atol=1e-6)
     assert take_step(2 * norm)[0] == pytest.approx(norm, rel=1e-3)
+
+
+def test_parts_make_the_step_of_the_whole_batch() -> None:
+    for change, expected in zip(take_step(parts=2)[1], take_step()[1], strict=True):
+        torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_last_batches_of_an_epoch_are_a_step_of_their_own() -> None:
+    found = [accumulation(index, 5, 2) for index in range(5)]
+    assert found == [(0, 2), (1, 2), (0, 2), (1, 2), (0, 1)]
 
 
 def test_seeds_differ_by_run_epoch_and_process() -> None:

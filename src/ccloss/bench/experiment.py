@@ -11,27 +11,23 @@ from ccloss.data.catalog import SOURCES, resolve_data_name
 from ccloss.errors import InputError, unknown_name
 from ccloss.training.config import (
     ATTENTION_SUFFIX,
-    STRICT,
-    Activation,
     Channels,
-    HeadNorm,
-    LossOptions,
-    Momentum,
-    NonNegativeFloat,
-    NonNegativeInt,
     Pool,
-    PositiveFloat,
-    PositiveInt,
     Precision,
-    Probability,
+    ProtocolFields,
     RunConfig,
-    Sampler,
-    Seed,
-    ValidationFraction,
     check_consistency,
     explain,
     is_vgg16,
 )
+from ccloss.training.fields import (
+    STRICT,
+    LossOptions,
+    NonNegativeInt,
+    PositiveInt,
+    Probability,
+)
+from ccloss.training.options import TrainingOptions
 
 DEFAULTS: Mapping[str, Any] = {
     "backbone": "vgg16",
@@ -73,8 +69,8 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Experiment:
-    """One training run as a user describes it. :meth:`resolve` fills fields that are ``None``."""
+class OpenFields:
+    """What is compared, and fields whose default depends on the data set or the backbone."""
 
     data: str = "cifar100"
     """Name of a data set (see `ccloss data list`), a folder, or hub:OWNER/NAME."""
@@ -93,15 +89,6 @@ class Experiment:
 
     hidden_features: PositiveInt | None = None
     """Width of the hidden layer and of the attention vector."""
-
-    reduction: PositiveInt = 16
-    """Reduction of the attention module's bottleneck."""
-
-    head_norm: HeadNorm = "batch"
-    """Batch normalisation after the hidden layer, before attention."""
-
-    activation: Activation = "relu"
-    """Activation of the features."""
 
     final_pool: Pool | None = None
     """Fifth pooling of VGG16 (the paper: max)."""
@@ -127,54 +114,18 @@ class Experiment:
     epochs: PositiveInt | None = None
     """Passes over the training images."""
 
-    max_steps: PositiveInt | None = None
-    """Largest number of steps; the learning rate ends with them."""
-
     batch_size: PositiveInt | None = None
     """Images in a step, over all processes."""
-
-    sampler: Sampler = "shuffle"
-    """Batches of any images, or of samples_per_class images of each of some classes."""
-
-    samples_per_class: PositiveInt = 4
-    """Images of each class in a batch of the m-per-class sampler."""
-
-    learning_rate: PositiveFloat = 0.1
-    """Learning rate at the first step."""
-
-    final_learning_rate: NonNegativeFloat = 1e-5
-    """Learning rate at the last step (1e-5), reached by half a cosine."""
-
-    momentum: Momentum = 0.9
-    """Momentum of SGD."""
-
-    weight_decay: NonNegativeFloat = 5e-4
-    """Weight decay of SGD, on every parameter."""
-
-    clip_grad_norm: PositiveFloat | None = None
-    """Largest norm of the gradient; default: no clipping."""
 
     precision: Precision | None = None
     """Precision of the network; default: bf16 on a device with bf16 instructions. Losses are
     always computed in fp32."""
 
-    seed: Seed = 0
-    """Seed of every random draw. Rounds differ in it alone."""
 
-    train_limit: PositiveInt | None = None
-    """Number of training images, the same share of every class; default: all."""
-
-    test_limit: PositiveInt | None = None
-    """Number of test images, the same share of every class; default: all."""
-
-    allow_missing_classes: bool = False
-    """Accept data with classes that only one of the training and test splits has."""
-
-    validation: ValidationFraction = 0.0
-    """Fraction of the training images that is held out and evaluated instead of the test images."""
-
-    evaluate_every: PositiveInt = 1
-    """Epochs between evaluations; the last epoch is always evaluated."""
+# The order of the base classes decides that of the options in the help: OpenFields come first.
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Experiment(TrainingOptions, ProtocolFields, OpenFields):
+    """One training run as a user describes it. :meth:`resolve` fills fields that are ``None``."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "Experiment":
@@ -196,9 +147,11 @@ class Experiment:
         data = resolve_data_name(self.data)
         protocol = {**DEFAULTS, "precision": precision, **PROTOCOLS.get(data, {})}
         given = {name: value for name, value in vars(self).items() if value is not None}
-        fields = {**dict.fromkeys(_OPTIONAL), **protocol, **given}
+        fields = {**protocol, **given}
         _check_backbone(fields["backbone"])
         fields["data"] = data
+        if self.init_from is not None and self.pretrained is None:
+            fields["pretrained"] = False
         fields["channels"] = self.channels or _channels(data, channels)
         fields["final_pool"] = _final_pool(fields["backbone"], self.final_pool)
         fields["loss"] = self.loss.removesuffix(ATTENTION_SUFFIX)
@@ -208,10 +161,6 @@ class Experiment:
             return RunConfig(**fields)
         except ValidationError as error:
             raise InputError(explain(error)) from None
-
-
-_OPTIONAL = ("max_steps", "clip_grad_norm", "train_limit", "test_limit")
-"""Fields that are ``None`` in a :class:`RunConfig` if nobody sets them."""
 
 
 def _check_backbone(backbone: str) -> None:

@@ -19,7 +19,7 @@ _WORDS: Mapping[str, str] = {
     "activation": "activation {value} instead of {usual}",
     "final_pool": "{value} pooling instead of the fifth {usual}-pool",
 }
-"""Deviating field -> what it means."""
+"""Deviating field -> what it means; any other field is shown with its name and value."""
 
 
 def scale_text(column: TableColumn, columns: Sequence[Column] = ()) -> str:
@@ -33,7 +33,7 @@ def scale_text(column: TableColumn, columns: Sequence[Column] = ()) -> str:
     others = [str(each) for each in every if each not in column.table.columns]
     protocols = [column.table.protocol(each) for each in every]
     words = [
-        _WORDS[name].format(
+        _WORDS.get(name, f"{name.replace('_', ' ')} {{value}}").format(
             value=_quantity(value),
             s="" if value == 1 else "s",
             usual=" or ".join(dict.fromkeys(_quantity(each[name]) for each in protocols)),

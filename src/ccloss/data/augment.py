@@ -15,8 +15,9 @@ _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
-# The use of each column of random numbers. The rows of CLASS_ORDER are classes, all others samples.
-ORDER, TOP, LEFT, FLIP, CLASS_ORDER = range(5)
+# The use of each column of random numbers. The rows of CLASS_ORDER are classes, those of MIX
+# batches, all others samples.
+ORDER, TOP, LEFT, FLIP, CLASS_ORDER, TRANSFORM, MIX = range(7)
 
 
 def uniforms(seed: int, epoch: int, indices: Tensor, count: int) -> Tensor:

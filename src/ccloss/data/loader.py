@@ -21,6 +21,7 @@ from ccloss.data.augment import (
     LEFT,
     ORDER,
     TOP,
+    TRANSFORM,
     augment_one,
     center_crop,
     crop_offsets,
@@ -29,6 +30,7 @@ from ccloss.data.augment import (
     uniforms,
 )
 from ccloss.data.images import ImageSet, MemoryImages
+from ccloss.data.transforms import NO_TRANSFORMS, Transforms
 from ccloss.errors import InputError
 
 MAX_WORKERS = 8
@@ -76,6 +78,8 @@ def train_loader(
     world_size: int = 1,
     workers: int | None = None,
     samples_per_class: int | None = None,
+    class_balanced: bool = False,
+    transforms: Transforms = NO_TRANSFORMS,
 ) -> Loader:
     """Shuffled, augmented batches of equal size.
 
@@ -91,6 +95,9 @@ def train_loader(
     have. An image that occurs twice in an epoch is augmented in the same way. Each process gets
     all images of its classes if B / M is divisible by the number of processes.
 
+    With ``class_balanced`` the classes come in shuffled passes image by image: each class is used
+    equally often, however many images it has.
+
     Args:
         images: The training images. In memory they must be ``image_size`` pixels square.
         batch_size: Images per batch over all processes.
@@ -104,7 +111,9 @@ def train_loader(
         workers: Processes that decode images that are not in memory. ``None``: one for each CPU
             except one, at most 8. 0 decodes in this process.
         samples_per_class: Images of each class in a batch over all processes, for losses over
-            pairs; a divisor of ``batch_size``. ``None``: classes are not balanced.
+            pairs; a divisor of ``batch_size``. ``None``: batches of any images.
+        class_balanced: Whether each class is used equally often in an epoch.
+        transforms: Further transforms, which workers apply to each image.
 
     Raises:
         InputError: An argument is out of range; the batch is not divisible by the number of
@@ -118,9 +127,10 @@ def train_loader(
         raise InputError(f"batch_size {batch_size} must be divisible by the {world_size} processes")
     if len(images) < batch_size:
         raise InputError(f"batch_size {batch_size} is more than the {len(images)} images; lower it")
-    order = _training_order(images.labels, batch_size, seed, samples_per_class)
+    order = _training_order(images.labels, batch_size, seed, samples_per_class, class_balanced)
     plan = _Plan(len(images), batch_size, rank, world_size, order)
-    return _loader(images, plan, _Crop(image_size, seed, padding, flip), device, workers)
+    crop = _Crop(image_size, seed, padding, flip, transforms)
+    return _loader(images, plan, crop, device, workers)
 
 
 def eval_loader(
@@ -186,7 +196,7 @@ def _loader(
     workers: int | None,
 ) -> Loader:
     device = torch.device(device)
-    if isinstance(images, MemoryImages):
+    if isinstance(images, MemoryImages) and not crop.transforms:
         return _MemoryLoader(images, plan, crop, device)
     return _WorkerLoader(images, plan, crop, device, workers)
 
@@ -197,12 +207,18 @@ _Order = Callable[[int], Tensor]  # epoch -> (n,) int64 indices, its batches one
 
 
 def _training_order(
-    labels: Tensor, batch_size: int, seed: int, samples_per_class: int | None
+    labels: Tensor,
+    batch_size: int,
+    seed: int,
+    samples_per_class: int | None,
+    class_balanced: bool,
 ) -> _Order:
+    classes = torch.unique(labels, return_inverse=True)[1]  # (N,), from 0 without gaps
+    if class_balanced:
+        return partial(_class_balanced, classes, len(labels) // batch_size * batch_size, seed)
     if samples_per_class is None:
         return partial(_shuffled, len(labels), seed)
     _check_classes(labels, batch_size, samples_per_class)
-    classes = torch.unique(labels, return_inverse=True)[1]  # (N,), from 0 without gaps
     return partial(_by_class, classes, batch_size, seed, samples_per_class)
 
 
@@ -228,18 +244,51 @@ def _by_class(classes: Tensor, batch_size: int, seed: int, samples: int, epoch: 
         (N // B * B,) int64.
     """
     batches, group = len(classes) // batch_size, batch_size // samples
-    count = int(classes.max()) + 1
-    one_owner = torch.zeros(count, dtype=torch.int64)  # the classes are the items of one owner
-    used = _shuffled_passes(
-        one_owner, torch.tensor([batches * group]), group, seed, epoch, CLASS_ORDER
-    )
-    lengths = torch.bincount(used, minlength=count) * samples
-    chosen = _shuffled_passes(classes, lengths, samples, seed, epoch, ORDER)
-    images = torch.empty(batches * group, samples, dtype=torch.int64)
-    images[torch.argsort(used, stable=True)] = chosen.view(-1, samples)
+    images = _chosen_by_class(classes, batches * group, group, samples, seed, epoch)
     # The first image of each class, then the second of each class, ...: each process then gets
     # all images of its classes if their number is divisible by the number of processes.
     return images.view(batches, group, samples).transpose(1, 2).flatten()
+
+
+def _class_balanced(classes: Tensor, length: int, seed: int, epoch: int) -> Tensor:
+    """An order in which each class is used equally often, to within one image.
+
+    Args:
+        classes: (N,) int64, the class of each image, from 0 without gaps.
+        length: Number of images of an epoch.
+        seed: Seed of the run.
+        epoch: Number of the epoch.
+
+    Returns:
+        (length,) int64.
+    """
+    return _chosen_by_class(classes, length, 1, 1, seed, epoch).flatten()
+
+
+def _chosen_by_class(
+    classes: Tensor, uses: int, group: int, samples: int, seed: int, epoch: int
+) -> Tensor:
+    """Uses of classes in shuffled passes, and the images of each use.
+
+    Args:
+        classes: (N,) int64, the class of each image, from 0 without gaps.
+        uses: Number of uses of classes, a multiple of ``group``.
+        group: Consecutive uses of which no two are of the same class.
+        samples: Images of a use.
+        seed: Seed of the run.
+        epoch: Number of the epoch.
+
+    Returns:
+        (uses, samples) int64.
+    """
+    count = int(classes.max()) + 1
+    one_owner = torch.zeros(count, dtype=torch.int64)  # the classes are the items of one owner
+    used = _shuffled_passes(one_owner, torch.tensor([uses]), group, seed, epoch, CLASS_ORDER)
+    lengths = torch.bincount(used, minlength=count) * samples
+    chosen = _shuffled_passes(classes, lengths, samples, seed, epoch, ORDER)
+    images = torch.empty(uses, samples, dtype=torch.int64)
+    images[torch.argsort(used, stable=True)] = chosen.view(-1, samples)
+    return images
 
 
 def _shuffled_passes(
@@ -326,16 +375,19 @@ class _Crop:
     seed: int | None
     padding: int
     flip: float
+    transforms: Transforms = NO_TRANSFORMS
 
     def random(self, epoch: int, index: Tensor) -> Tensor | None:
-        """(n, 4) float64, or ``None`` for evaluation."""
-        return None if self.seed is None else uniforms(self.seed, epoch, index, FLIP + 1)
+        """(n, columns) float64, or ``None`` for evaluation."""
+        columns = TRANSFORM + 1 if self.transforms else FLIP + 1
+        return None if self.seed is None else uniforms(self.seed, epoch, index, columns)
 
     def apply(self, image: Tensor, uniform: Tensor | None) -> Tensor:
         """(C, H, W) of any size -> (C, image_size, image_size)."""
         if uniform is None:
             return center_crop(image, self.image_size)
-        return augment_one(image, uniform, self.image_size, self.padding, self.flip)
+        augment = self.transforms.apply if self.transforms else augment_one
+        return augment(image, uniform, self.image_size, self.padding, self.flip)
 
 
 # ---- Images in memory --------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from ccloss.errors import InputError
 from ccloss.inference.exported import METADATA, import_extra, without_messages
-from ccloss.inference.loading import CONFIG, WEIGHTS, load_trained
+from ccloss.inference.loading import load_trained
 from ccloss.inference.model import Network, TrainedModel
 from ccloss.inference.model_card import model_card
 from ccloss.models import Classifier
 from ccloss.training.devices import fp32_without_tf32
 from ccloss.training.files import to_json
 from ccloss.training.records import Record
+from ccloss.training.weights import CONFIG, WEIGHTS
 
 Format = Literal["onnx", "torch", "hub"]
 Pixels = Literal["uint8", "float"]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ccloss.errors import InputError
 from ccloss.training.files import write_atomically
+from ccloss.training.optimizers import SCALE
 
 KEPT = 2
 """Checkpoints on disk: the last, and the one before in case the last is damaged."""
@@ -32,11 +33,13 @@ class Checkpoint(NamedTuple):
         path: its file.
         progress: how far the run had come.
         tensors: its state by name.
+        numbers: those parts of the optimiser's state that are no tensors, by name.
     """
 
     path: Path
     progress: Progress
     tensors: dict[str, Tensor]
+    numbers: dict[str, float]
 
 
 def save_checkpoint(
@@ -51,17 +54,20 @@ def save_checkpoint(
         folder: of the checkpoints; created if needed.
         progress: how far the run has come.
         modules: whose parameters and buffers are saved, by name.
-        optimizer: whose per-parameter tensors are saved.
+        optimizer: whose state is saved.
 
     Raises:
         OSError: the checkpoint could not be written.
     """
     folder.mkdir(exist_ok=True)
-    tensors = {name: _to_cpu(tensor) for name, tensor in _state(modules, optimizer).items()}
+    state = {**_module_state(modules), **_optimizer_state(optimizer)}
+    tensors = {name: _to_cpu(each) for name, each in state.items() if isinstance(each, Tensor)}
+    numbers = {name: each for name, each in state.items() if isinstance(each, int | float)}
     metadata = {
         "epoch": str(progress.epoch),
         "step": str(progress.step),
-        "digest": _digest(progress, tensors),
+        "numbers": json.dumps(numbers),
+        "digest": _digest(progress, tensors, numbers),
     }
     path = folder / f"epoch-{progress.epoch:04d}.safetensors"
     write_atomically(path, save(tensors, metadata))
@@ -100,9 +106,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors = load(content)
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     progress = Progress(int(metadata["epoch"]), int(metadata["step"]))
-    if _digest(progress, tensors) != metadata["digest"]:
+    numbers = json.loads(metadata.get("numbers", "{}"))  # version 0.1.0 wrote none
+    if _digest(progress, tensors, numbers) != metadata["digest"]:
         raise ValueError("its content does not match its digest")
-    return Checkpoint(path, progress, tensors)
+    return Checkpoint(path, progress, tensors, numbers)
 
 
 def remove_newer_checkpoints(folder: Path, progress: Progress) -> None:
@@ -129,13 +136,30 @@ def restore(
         _check_fits(checkpoint.path, name, module.state_dict(), states[name])
     for name, module in modules.items():
         module.load_state_dict(states[name])
+    _restore_optimizer(optimizer, {**checkpoint.tensors, **checkpoint.numbers})
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     optimizer.state.clear()
-    for index, parameter in enumerate(_parameters(optimizer)):
-        for key, tensor in _below(checkpoint.tensors, f"optimizer.{index}").items():
-            # In the parameter's memory format, which fused steps need.
-            like = parameter if tensor.shape == parameter.shape else tensor
-            copy = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device)
-            optimizer.state[parameter][key] = copy.copy_(tensor)
+    index = 0
+    for number, group in enumerate(optimizer.param_groups):
+        group.update(_below(state, f"group.{number}"))
+        for parameter in group["params"]:
+            for key, value in _below(state, f"optimizer.{index}").items():
+                optimizer.state[parameter][key] = _restored(key, value, parameter, group)
+            index += 1
+
+
+def _restored(key: str, value: Any, parameter: Tensor, group: Mapping[str, Any]) -> Any:
+    """A part of the state of a parameter, on its device and in its memory format."""
+    if not isinstance(value, Tensor):
+        return value
+    if key == "step" and not (group.get("fused") or group.get("capturable")):
+        return value.clone()  # PyTorch's optimisers keep it on the CPU
+    # Fused steps need the parameter's memory format.
+    like = parameter if value.shape == parameter.shape else value
+    copy = torch.empty_like(like, dtype=value.dtype, device=parameter.device)
+    return copy.copy_(value)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -152,16 +176,24 @@ def _epoch(path: Path) -> int:
     return int(path.stem.removeprefix("epoch-"))
 
 
-def _state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = {
+def _module_state(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {
         f"{name}.{key}": tensor
         for name, module in modules.items()
         for key, tensor in module.state_dict().items()
     }
-    for index, parameter in enumerate(_parameters(optimizer)):
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Tensors and numbers of each parameter, and what the steps add to a group of parameters."""
+    state, index = {}, 0
+    for number, group in enumerate(optimizer.param_groups):
+        for key in sorted(group.keys() - {*optimizer.defaults, "params", SCALE}):
+            state[f"group.{number}.{key}"] = group[key]
+        for parameter in group["params"]:
+            for key, value in optimizer.state.get(parameter, {}).items():
                 state[f"optimizer.{index}.{key}"] = value
+            index += 1
     return state
 
 
@@ -177,8 +209,10 @@ def _check_fits(
             )
 
 
-def _digest(progress: Progress, tensors: Mapping[str, Tensor]) -> str:
+def _digest(progress: Progress, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> str:
     digest = hashlib.sha256(repr(tuple(progress)).encode())
+    if numbers:
+        digest.update(json.dumps(numbers, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
@@ -189,13 +223,9 @@ def _to_cpu(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous().clone()
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+def _below(state: Mapping[str, Any], name: str) -> dict[str, Any]:
     prefix = f"{name}."
-    return {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
 
 
 def _first_line(error: Exception) -> str:

@@ -9,17 +9,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from ccloss.data.images import statistics
 from ccloss.data.loader import Loader, default_workers, eval_loader, train_loader
 from ccloss.data.sources import Dataset, load
 from ccloss.data.splitting import hold_out
+from ccloss.data.transforms import Mixing, Transforms
 from ccloss.errors import InputError
 from ccloss.losses import Loss, loss_class, make_loss
 from ccloss.models import Classifier, build_model
+from ccloss.training.averaging import BestNetwork, moving_average
 from ccloss.training.config import RunConfig
 from ccloss.training.devices import has_bf16, local_processes, make_accelerator
+from ccloss.training.initial_state import set_initial_state
+from ccloss.training.optimizers import build_optimizer
 from ccloss.training.progress import NullProgress, ProgressReporter
+from ccloss.training.schedules import Schedule, make_schedule
 from ccloss.training.step import TrainState
 
 EVALUATION_BATCH_SIZE = 128
@@ -33,26 +39,53 @@ class Components:
 
     Attributes:
         accelerator: device, precision and processes.
-        model: the network, whose state is saved.
+        model: the network that is trained.
+        backbone_parameters: those parameters of its backbone that are trained.
+        average: moving average of its weights; ``None`` without.
+        best: the network of the best epoch; ``None`` if the last epoch is selected.
         state: what a training step reads and changes.
         train_loader: augmented batches of the training images.
+        mixing: mixes these batches; ``None`` without mixup and CutMix.
         eval_loader: batches of the images to evaluate.
         epochs: number of epochs; the last one may be cut short by ``max_steps``.
-        total_steps: number of optimiser steps.
+        schedule: the learning rate of each step.
+        total_steps: number of steps, one for each batch.
+        origin: what the provenance says about the state at the start.
     """
 
     accelerator: Any
     model: Classifier
+    backbone_parameters: tuple[nn.Parameter, ...]
+    average: AveragedModel | None
+    best: BestNetwork | None
     state: TrainState
     train_loader: Loader
+    mixing: Mixing | None
     eval_loader: Loader
     epochs: int
+    schedule: Schedule
     total_steps: int
+    origin: dict[str, Any]
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The modules whose state a checkpoint holds."""
-        return {"model": self.model, "loss": self.state.loss}
+        return _modules(self.model, self.state.loss, self.average, self.best)
+
+    @property
+    def evaluated(self) -> Classifier:
+        """The network that is evaluated and saved: the average, or else the trained one."""
+        if self.average is None:
+            return self.model
+        assert isinstance(self.average.module, Classifier)
+        return self.average.module
+
+    def freeze_backbone(self, frozen: bool) -> None:
+        """Excludes the backbone from training, its batch statistics included, or includes it."""
+        for parameter in self.backbone_parameters:
+            parameter.requires_grad_(not frozen)
+        if frozen:
+            self.model.backbone.eval()
 
 
 def load_data(
@@ -104,10 +137,11 @@ def build_components(
             f"data {dataset.name} has {dataset.channels} channels, and the run is configured for "
             f"{config.channels}; load the data with the run's own configuration"
         )
-    accelerator = make_accelerator(config.precision)
+    accelerator = make_accelerator(config.precision, config.freeze_backbone_epochs > 0)
     if config.precision == "bf16" and not has_bf16(accelerator.device):
         warn("this device has no bf16 instructions: fp32 can be many times faster")
     loss = _build_loss(config, len(dataset.classes)).to(accelerator.device)
+    _check_mixing(config, loss)
     model = _build_initial_model(config, dataset)
     _check_fit(model, loss, config.image_size)
     images_per_process = config.batch_size // accelerator.num_processes
@@ -116,17 +150,28 @@ def build_components(
     if accelerator.num_processes > 1:
         model = _with_joint_statistics(model, accelerator.device, warn)
     _check_batch_norm(model, config, images_per_process)
+    average, best = _build_copies(config, model)
+    optimizer = build_optimizer(config, model, loss)
+    origin = set_initial_state(config, _modules(model, loss, average, best), optimizer, warn)
+    if average is not None:
+        accelerator.prepare_model(average.module, evaluation_mode=True)
     network: nn.Module = accelerator.prepare_model(model)
     steps = config.epochs * len(train)
     total_steps = min(steps, config.max_steps or steps)
     return Components(
         accelerator=accelerator,
         model=model,
-        state=TrainState(network, loss, _build_optimizer(config, network, loss), accelerator),
+        backbone_parameters=tuple(p for p in model.backbone.parameters() if p.requires_grad),
+        average=average,
+        best=best,
+        state=TrainState(network, loss, optimizer, accelerator),
         train_loader=train,
+        mixing=_build_mixing(config, len(dataset.classes)),
         eval_loader=build_eval_loader(config, dataset, accelerator, workers),
         epochs=math.ceil(total_steps / len(train)),
+        schedule=make_schedule(config, total_steps, len(train)),
         total_steps=total_steps,
+        origin=origin,
     )
 
 
@@ -189,8 +234,9 @@ def _build_loss(config: RunConfig, classes: int) -> Loss:
 
 def _build_initial_model(config: RunConfig, dataset: Dataset) -> Classifier:
     torch.manual_seed(config.seed)
-    model = build_network(config, len(dataset.classes), config.pretrained)
-    if not config.pretrained:
+    pretrained = config.pretrained and config.continue_from is None
+    model = build_network(config, len(dataset.classes), pretrained)
+    if not pretrained:
         mean, std = statistics(dataset.train)
         # A constant channel has no scale; dividing by 1 leaves it as it is.
         model.set_pixel_statistics(mean, [value or 1.0 for value in std])
@@ -209,20 +255,47 @@ def _build_train_loader(
         padding=config.padding,
         flip=config.flip,
         samples_per_class=config.samples_per_class if config.sampler == "m-per-class" else None,
+        class_balanced=config.sampler == "class-balanced",
+        transforms=Transforms(
+            resized_crop=config.random_resized_crop,
+            trivial_augment=config.trivial_augment,
+            erasing=config.random_erasing,
+        ),
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         workers=workers_per_process(workers),
     )
 
 
-def _build_optimizer(config: RunConfig, network: nn.Module, loss: Loss) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        [*network.parameters(), *loss.parameters()],
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+def _build_mixing(config: RunConfig, classes: int) -> Mixing | None:
+    if not (config.mixup or config.cutmix):
+        return None
+    return Mixing(classes, config.mixup, config.cutmix, config.seed)
+
+
+def _build_copies(
+    config: RunConfig, model: Classifier
+) -> tuple[AveragedModel | None, BestNetwork | None]:
+    """Copies of the network, before Accelerate binds methods of the network to it."""
+    average = None if config.ema_decay is None else moving_average(model, config.ema_decay)
+    return average, BestNetwork(model) if config.select == "best" else None
+
+
+def _modules(
+    model: Classifier, loss: Loss, average: AveragedModel | None, best: BestNetwork | None
+) -> dict[str, nn.Module]:
+    found = {"model": model, "loss": loss, "average": average, "best": best}
+    return {name: module for name, module in found.items() if module is not None}
+
+
+def _check_mixing(config: RunConfig, loss: Loss) -> None:
+    """Checks that the loss takes the labels of mixed images."""
+    if (config.mixup or config.cutmix) and not loss.takes_soft_labels:
+        raise InputError(
+            f"{'mixup' if config.mixup else 'cutmix'} needs a loss of mixed labels, and loss "
+            f"{config.loss!r} does not take them because {loss.hard_labels_because}; leave the "
+            "option out or choose another loss"
+        )
 
 
 def _check_fit(model: Classifier, loss: Loss, image_size: int) -> None:

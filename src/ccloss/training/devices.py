@@ -45,13 +45,17 @@ def check_environment(precision: Precision) -> None:
         )
 
 
-def make_accelerator(precision: Precision) -> Any:
+def make_accelerator(precision: Precision, partly_frozen: bool = False) -> Any:
     """An Accelerator for this process, which joins the others that a launcher has started.
+
+    Args:
+        precision: of the network.
+        partly_frozen: whether some parameters have no gradient in some steps.
 
     Raises:
         InputError: see :func:`check_environment`.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
     check_environment(precision)
@@ -60,6 +64,7 @@ def make_accelerator(precision: Precision) -> Any:
     return Accelerator(
         mixed_precision="bf16" if precision == "bf16" else "no",
         gradient_accumulation_steps=1,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partly_frozen)],
         # On CPUs, Accelerate joins the processes of a launcher only if this is given.
         cpu=not torch.accelerator.is_available(),
     )

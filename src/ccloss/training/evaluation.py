@@ -90,8 +90,8 @@ def load_network(record: Record, weights: Path) -> Classifier:
 
 
 def predict(run: Components, reporter: ProgressReporter) -> Predictions:
-    """The outputs of a network in training on the images to evaluate."""
-    network = run.accelerator.unwrap_model(run.state.network)
+    """The outputs of the evaluated network of a run on the images to evaluate."""
+    network = run.evaluated
     if run.accelerator.num_processes > 1:
         # The model is saved with the batch statistics of the main process.
         broadcast(list(network.buffers()))

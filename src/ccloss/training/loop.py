@@ -1,6 +1,7 @@
 """The training loop."""
 
 import contextlib
+import itertools
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from ccloss.training.metrics import Predictions, measure
 from ccloss.training.progress import NullProgress, ProgressReporter, WarningLog, epoch_text
 from ccloss.training.provenance import provenance
 from ccloss.training.records import Record, RunFolder
-from ccloss.training.step import cosine_learning_rate, epoch_seed, train_step
+from ccloss.training.step import accumulation, epoch_seed, to_float, train_step
 from ccloss.training.tracking import MetricTracker
 from ccloss.training.writer import RunWriter
 
@@ -87,12 +88,18 @@ def train(
             if warning is not None:
                 log.add(warning)
             evaluation = _evaluate(config, run, reporter) if _is_due(config, run, epoch) else None
+            if evaluation is not None and run.best is not None:
+                run.best.update(run.evaluated, evaluation.metrics["accuracy"], epoch + 1)
             line["evaluation"] = evaluation and evaluation.scalars
             line["seconds"] = time.perf_counter() - started
             writer.write_epoch(line, run)
             done = Progress(line["epoch"], line["step"])
             reporter.epoch(epoch_text(line, run.epochs))
 
+        if run.best is not None:
+            run.evaluated.load_state_dict(run.best.model.state_dict())
+            log.add(f"the network of epoch {int(run.best.epoch)} is selected")
+            evaluation = None
         # A run that was killed just before its record was written has no epoch left to train.
         result = evaluation or _evaluate(config, run, reporter)
 
@@ -108,6 +115,7 @@ def _train_epoch(
     """Trains for one epoch, or for what ``max_steps`` leaves of it; its metrics."""
     run.state.network.train()
     run.state.loss.train()
+    run.freeze_backbone(epoch < config.freeze_backbone_epochs)
     # Layers that draw random numbers draw the same ones after a resume.
     torch.manual_seed(epoch_seed(config.seed, epoch, run.accelerator.process_index))
     steps = min(len(run.train_loader), run.total_steps - first_step)
@@ -119,25 +127,30 @@ def _train_epoch(
         total_steps=run.total_steps,
         batch_size=config.batch_size,
     )
-    rates = [_learning_rate(config, run, first_step + step) for step in range(steps)]
-    batches = zip(rates, run.train_loader.epoch(epoch), strict=False)
-    for rate, batch in reporter.track(batches, f"epoch {epoch + 1}/{run.epochs}", steps):
+    batches = reporter.track(
+        itertools.islice(run.train_loader.epoch(epoch), steps),
+        f"epoch {epoch + 1}/{run.epochs}",
+        steps,
+    )
+    for index, (_, images, labels) in enumerate(batches):
+        if run.mixing is not None:
+            images, labels = run.mixing(to_float(images), labels, epoch, index)
+        part, parts = accumulation(index, steps, config.accumulation_steps)
         output, terms = train_step(
             run.state,
-            batch.images,
-            batch.labels,
-            learning_rate=rate,
+            images,
+            labels,
+            learning_rate=run.schedule(first_step + index),
             clip_grad_norm=config.clip_grad_norm,
+            part=part,
+            parts=parts,
         )
-        tracker.update(output, terms, batch.labels)
+        if run.average is not None and part + 1 == parts:
+            run.average.update_parameters(run.model)
+        tracker.update(output, terms, labels)
         if tracker.sync_due:
             reporter.status(tracker.sync())
-    return {**tracker.summary(), "learning_rate": rates[-1]}
-
-
-def _learning_rate(config: RunConfig, run: Components, step: int) -> float:
-    first, last = config.learning_rate, config.final_learning_rate
-    return cosine_learning_rate(step, run.total_steps, first, last)
+    return {**tracker.summary(), "learning_rate": run.schedule(first_step + steps - 1)}
 
 
 def _is_due(config: RunConfig, run: Components, epoch: int) -> bool:
@@ -176,6 +189,7 @@ def _make_record(
             **provenance(device_name(run.accelerator.device)),
             "data": folder.read_data_digests(),
             "revision": dataset.revision,
+            **run.origin,
         },
     )
 

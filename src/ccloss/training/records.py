@@ -29,7 +29,8 @@ from pydantic import ValidationError
 from pydantic.dataclasses import dataclass
 
 from ccloss.errors import BusyError, InputError
-from ccloss.training.config import STRICT, RunConfig, explain
+from ccloss.training.config import RunConfig, explain
+from ccloss.training.fields import STRICT
 from ccloss.training.files import (
     append_line,
     parse_object,

@@ -1,6 +1,5 @@
 """One optimiser step."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from ccloss.losses import Loss
 from ccloss.output import Output
+from ccloss.training.optimizers import set_learning_rate
 
 
 class TrainState(NamedTuple):
@@ -33,42 +33,58 @@ def train_step(
     *,
     learning_rate: float,
     clip_grad_norm: float | None = None,
+    part: int = 0,
+    parts: int = 1,
 ) -> tuple[Output, dict[str, Tensor]]:
-    """One eager step of the optimiser.
+    """One eager step: forward, backward, and the optimiser's step after the last part.
 
     Args:
         state: network, loss and optimiser; they are changed.
-        images: (N, C, H, W) uint8.
-        labels: (N,) int64.
+        images: (N, C, H, W) uint8, or float in [0, 1].
+        labels: (N,) int64, or (N, K) rows of probabilities.
         learning_rate: of this step.
         clip_grad_norm: largest norm of the gradient of all parameters; ``None``: no clipping.
+        part: position of this batch among those whose gradients are averaged, from 0.
+        parts: number of these batches.
 
     Returns:
-        The network's output and the terms of the loss, both before the step.
+        The network's output and the terms of the loss, both before the optimiser's step.
     """
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
     output = state.network(to_float(images))
     terms = state.loss.terms(output, labels)
-    state.optimizer.zero_grad()
-    state.accelerator.backward(terms["total"])
+    if part == 0:
+        state.optimizer.zero_grad()
+    state.accelerator.backward(terms["total"] / parts)
+    if part + 1 < parts:
+        return output, terms
     if state.accelerator.num_processes > 1:
         _average_gradients(state.loss, state.accelerator)
     if clip_grad_norm is not None:
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(parameters, clip_grad_norm)
+    set_learning_rate(state.optimizer, learning_rate)
     state.optimizer.step()
     return output, terms
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 pixels as floats in [0, 1], in the memory format of the network."""
-    return images.to(memory_format=torch.channels_last).float().div_(255)
+    """Pixels as floats in [0, 1], in the memory format of the network; floats stay as they are."""
+    images = images.to(memory_format=torch.channels_last)
+    return images if images.is_floating_point() else images.float().div_(255)
 
 
-def cosine_learning_rate(step: int, total: int, first: float, last: float) -> float:
-    """Half a cosine from ``first`` at step 0 to ``last`` at step ``total``."""
-    return last + (first - last) * (1 + math.cos(math.pi * step / total)) / 2
+def accumulation(index: int, steps: int, accumulation_steps: int) -> tuple[int, int]:
+    """Position of a batch among those whose gradients are averaged, and their number.
+
+    The last batches of an epoch may be fewer: no gradient is carried over to the next epoch.
+
+    Args:
+        index: of the batch in the epoch.
+        steps: batches of the epoch.
+        accumulation_steps: batches whose gradients are averaged.
+    """
+    part = index % accumulation_steps
+    return part, min(accumulation_steps, steps - index + part)
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

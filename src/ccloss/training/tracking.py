@@ -50,14 +50,21 @@ class MetricTracker:
         self._started = self._last_sync = time.perf_counter()
 
     def update(self, output: Output, terms: dict[str, Tensor], labels: Tensor) -> None:
-        """Stores the terms of one step on the device."""
+        """Stores the terms of one step on the device.
+
+        Args:
+            output: of the network.
+            terms: of the loss.
+            labels: (N,) classes, or (N, K) probabilities, of which the share of the predicted
+                class counts as correct.
+        """
         values = torch.stack([term.detach() for term in terms.values()])
         if self._step == 0:
             # One allocation for all steps: small tensors kept from every step fragment memory.
             self._names, self._history = list(terms), values.new_empty(self._steps, len(terms))
         self._history[self._step] = values
         self._step += 1
-        self._correct += (output.logits.detach().argmax(1) == labels).sum()
+        self._correct = self._correct + _correct(output.logits.detach(), labels)
 
     @property
     def sync_due(self) -> bool:
@@ -118,3 +125,11 @@ class MetricTracker:
             f"the loss is not finite at step {step} (epoch {self._epoch + 1}): "
             f"{terms_text(terms)}; try a lower learning rate or loss weight, or precision fp32"
         )
+
+
+def _correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Number of images whose class is predicted, a scalar."""
+    predicted = logits.argmax(1)
+    if labels.is_floating_point():
+        return labels.gather(1, predicted[:, None]).sum()
+    return (predicted == labels).sum()

@@ -52,7 +52,7 @@ class RunWriter:
 
         def write() -> Record:
             record = make_record()
-            state = run.model.state_dict()
+            state = run.evaluated.state_dict()
             weights = {key: value.cpu().contiguous() for key, value in state.items()}
             write_atomically(self._folder.model, save(weights))
             write_atomically(self._folder.test_sample, save(make_sample(predictions, images)))

@@ -12,10 +12,12 @@ from ccloss.data.sources import image_channels
 from ccloss.errors import InputError
 from ccloss.training.config import Precision, RunConfig, differences
 from ccloss.training.devices import default_precision
+from ccloss.training.options import OPTIONS
 from ccloss.training.records import RunFolder, folder_name
 
 _NAME_FIELDS = ("batch_size", "hidden_features")
-"""Fields that are part of a folder's name, beside the method, if they differ from the protocol."""
+"""Fields that are part of a folder's name, beside the method and training options, if they differ
+from the protocol."""
 
 _MAX_NAME_BYTES = 120
 """Longer names of folders are shortened; file systems allow 255 bytes."""
@@ -161,10 +163,10 @@ def _short_name(text: str) -> str:
 
 def _variant(config: RunConfig) -> str:
     """The method, and fields of the name that differ from the protocol of the data set."""
-    protocol = {**DEFAULTS, **PROTOCOLS.get(config.data, {})}
+    protocol = {**DEFAULTS, **PROTOCOLS.get(config.data, {}), **OPTIONS}
     parts = [
         f"{name}={getattr(config, name)}"
-        for name in _NAME_FIELDS
+        for name in (*_NAME_FIELDS, *OPTIONS)
         if getattr(config, name) != protocol[name]
     ]
     return " ".join([config.method, *parts])

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ccloss.bench.experiment import Experiment
 from ccloss.errors import InputError, did_you_mean
 from ccloss.training.config import RunConfig, explain
+from ccloss.training.options import OPTIONS
 
 ROUNDS = 5
 """Rounds of every experiment (sec. 3.2)."""
@@ -29,10 +30,10 @@ SCALE = (
     "precision",
     "learning_rate",
     "final_learning_rate",
-    "clip_grad_norm",
     "head_norm",
     "activation",
     "final_pool",
+    *OPTIONS,
 )
 """Fields in which a run may deviate from the protocol and still belong to a cell of the table."""
 
