@@ -17,7 +17,8 @@ from ccloss.bench.groups import Setting, settings
 from ccloss.bench.paper import TABLES
 from ccloss.bench.paper.consistency import inconsistencies
 from ccloss.bench.report import method_table, paper_tables, verdicts
-from ccloss.bench.report.text import NONE, escape_markdown, interval_text, markdown_table, p_text
+from ccloss.bench.report.printed import to_markdown
+from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
 from ccloss.bench.results import effective_fields, read_runs
 from ccloss.bench.statistics import accuracy_margin
 from ccloss.training.records import Record
@@ -84,9 +85,8 @@ def tables(records: Sequence[Record], names: str) -> str:
     parts = []
     for grid in paper_tables.grids(records):
         if grid.table.name in names.split():
-            body = paper_tables.to_markdown(grid).partition("\n\n")[2].strip()
-            note = escape_markdown(paper_tables.description(grid))
-            parts.append(f"### {grid.table.heading}\n\n{note}\n\n{body}")
+            body = to_markdown(paper_tables.description(grid), [paper_tables.printed(grid)])
+            parts.append(f"### {grid.table.heading}\n\n{body.strip()}")
     return "\n\n".join(parts)
 
 
@@ -171,6 +171,7 @@ def rates() -> dict[str, str]:
             group.replace(" ", "_"): f"{rate:.3f}"
             for group, rate in content["largest_family_rate"].items()
         },
+        "sign_flips": f"{max(by['10'] for by in content['sign_flips_of_skewed'].values()):.3f}",
         "spread": f"{content['spread_of_a_difference']:.2f}",
         "small": f"{power['0.1']['5']:.2f}",
         "fair": f"{power['0.66']['5']:.2f}",
@@ -185,7 +186,8 @@ def with_table(document: str, campaign: str) -> str:
     before, _, rest = document.partition(start)
     comment, _, rest = rest.partition("-->\n")
     _, _, after = rest.partition(end)
-    return f"{before}{start}{comment}-->\n{method_table.to_markdown(setting)}{end}{after}"
+    table = to_markdown(method_table.caption(setting), method_table.tables(setting))
+    return f"{before}{start}{comment}-->\n{table}{end}{after}"
 
 
 if __name__ == "__main__":

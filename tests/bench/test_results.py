@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from finished_runs import write_run
 
-from ccloss.bench.results import effective_fields, printable, read_runs, write_campaign
+from ccloss.bench.results import effective_fields, read_runs, write_campaign
 from ccloss.errors import InputError
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -133,9 +133,8 @@ def test_settings_without_effect_are_dropped(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_utf8_become_printable(tmp_path: Path) -> None:
-    write_run(tmp_path, "cc", 1, classes=["caf\udce9", "名前"])
-    assert read_runs(tmp_path).records[0].classes == ["caf\\xe9", "名前"]
-    assert printable("plain") == "plain"
+    write_run(tmp_path, "cc", 1, classes=["caf\udce9", "名前", "a\nb"])
+    assert read_runs(tmp_path).records[0].classes == ["caf\\xe9", "名前", "a\\nb"]
 
 
 def test_a_missing_path_is_an_input_error(tmp_path: Path) -> None:

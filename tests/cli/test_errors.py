@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from ccloss.cli import main
-from ccloss.cli.console import print_table, printable
+from ccloss.cli.console import print_table
+from ccloss.data.names import printable
 
 BLOCKED = """
 import sys

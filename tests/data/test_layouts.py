@@ -1,6 +1,7 @@
 """Every layout of a data set, and what is left out of it, on small generated files."""
 
 import gzip
+import os
 import pickle
 import shutil
 import struct
@@ -15,6 +16,7 @@ from tiny_data import encoded, mnist_picture, picture, png, save_tree, write_ann
 
 from ccloss.data.catalog import resolve_data_name
 from ccloss.data.images import fingerprint
+from ccloss.data.names import printable
 from ccloss.data.sources import Stored, load, read
 from ccloss.data.verification import verify
 from ccloss.errors import InputError
@@ -99,6 +101,15 @@ def test_nested_images_belong_to_their_class(tmp_path: Path) -> None:
     tree(tmp_path, "test/b/y/9.png")
     found = folder(tmp_path)
     assert (names(found), names(found, "test")) == (TRAIN, TEST)
+
+
+@pytest.mark.parametrize("name", ["[b]", "b\n", os.fsdecode(b"\xe9"), "猫"])
+def test_a_test_split_of_one_class_of_any_name(tmp_path: Path, name: str) -> None:
+    tree(tmp_path, "train/a/1.png", f"train/{name}/2.png", f"test/{name}/3.png")
+    found = folder(tmp_path, allow_missing_classes=True)
+    shown = printable(name)
+    assert names(found) == sorted(["a/1.png", f"{shown}/2.png"])
+    assert names(found, "test") == [f"{shown}/3.png"]
 
 
 def test_other_files_are_counted_and_system_files_ignored(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ["COLUMNS"] = "1000"  # tables do not fold long names
     warnings.simplefilter("ignore")
     report, chance = Report(), random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -26,8 +26,13 @@ def run(report: Report, chance: random.Random, number: int) -> None:
 
 
 def _check(report: Report, name: str, result: Any) -> None:
-    if isinstance(result, Tensor) and result.ndim:
+    """The result is a number; it is finite unless an argument is not."""
+    if not isinstance(result, Tensor):
+        return
+    if result.ndim:
         report.fault("silent difference", name, f"result of shape {tuple(result.shape)}")
+    elif not result.isfinite() and "nan" not in name and "inf" not in name:
+        report.fault("silent difference", name, f"result {result.item()}")
 
 
 def _call(chance: random.Random) -> tuple[str, Callable[[], Any]]:

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 from fuzz_report import Report
 
@@ -59,12 +60,20 @@ def _damage(chance: random.Random, run: Path) -> str:
     elif kind == "json":
         path.write_text(json.dumps(chance.choice(JSON_VALUES)) + "\n")
     elif path.suffix == ".json":
-        fields = json.loads(path.read_bytes())
-        if isinstance(fields, dict) and fields:
-            field = chance.choice([*fields, "unknown_field"])
-            fields[field] = chance.choice(JSON_VALUES)
-            name += f" {field}={fields[field]!r}"
-            path.write_text(json.dumps(fields))
+        fields = _fields(path)
+        field = chance.choice([*fields, "unknown_field"])
+        fields[field] = chance.choice(JSON_VALUES)
+        name += f" {field}={fields[field]!r}"
+        path.write_text(json.dumps(fields))
     else:
         path.write_bytes(path.read_bytes() + b"null\n{}\n")
     return f"{kind} of {name}"
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """The fields of a file; none if it has been damaged before."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,5 +1,6 @@
 """Several processes of a launcher train one network."""
 
+import json
 import os
 import subprocess
 import sys
@@ -36,16 +37,21 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert any("batch normalisation" in warning for warning in record.warnings)
 
 
-DECISIONS = """
+SCRIPT = """
+import json
 import sys
 from pathlib import Path
 import torch
 from accelerate.state import PartialState
 from ccloss.errors import BusyError
+from ccloss.training import loop
 from ccloss.training.devices import on_main_process
+from ccloss.training.records import RunFolder
+from runs import small_config, small_data
 
-state = PartialState(cpu=True)
-results = [on_main_process(lambda: state.process_index + 10)]
+folder = Path(sys.argv[1])
+rank = PartialState(cpu=True).process_index
+decisions, masks, step = [on_main_process(lambda: rank + 10)], [], loop.train_step
 
 def locked():
     raise BusyError("locked")
@@ -53,16 +59,27 @@ def locked():
 try:
     on_main_process(locked)
 except BusyError as error:
-    results.append(str(error))
-(Path(sys.argv[1]) / str(state.process_index)).write_text(repr(results))
+    decisions.append(str(error))
+
+def recorded_step(*arguments, **options):
+    masks.append(torch.nn.functional.dropout(torch.ones(64)).tolist())
+    return step(*arguments, **options)
+
+loop.train_step = recorded_step
+loop.train(small_config(epochs=2, batch_size=64), RunFolder(folder / "run"), small_data())
+(folder / str(rank)).write_text(json.dumps({"decisions": decisions, "masks": masks}))
 """
 
 
-def test_the_main_process_decides_for_all(tmp_path: Path) -> None:
-    script = tmp_path / "decisions.py"
-    script.write_text(DECISIONS)
+def test_processes_share_decisions_but_not_random_numbers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(script), str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(command, env=environment, capture_output=True, timeout=240, check=True)
-    assert [(tmp_path / rank).read_text() for rank in "01"] == ["[10, 'locked']"] * 2
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
+    assert [each["decisions"] for each in found] == [[10, "locked"]] * 2
+    masks = {tuple(mask) for each in found for mask in each["masks"]}
+    assert len(masks) == 2 * 2 * 2  # processes, epochs, steps

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from ccloss.data.catalog import SOURCES
+from ccloss.data.names import printable
 from ccloss.errors import InputError
 from ccloss.training.config import RunConfig, explain
 from ccloss.training.files import write_atomically
@@ -166,7 +167,7 @@ def _results(parts: Sequence[tuple[list[Run], list[Problem]]]) -> Results:
         if key in kept:
             reason = f"has the experiment and seed of {kept[key].name}, which is used"
             problems.append(
-                Problem(run.name, "duplicate", reason, _describe(run.record.experiment))
+                _problem(run.name, "duplicate", reason, _describe(run.record.experiment))
             )
         else:
             kept[key] = run
@@ -220,19 +221,33 @@ def _read_campaign(file: Path) -> tuple[list[Run], list[Problem]]:
 
 
 def _damaged(source: object, error: object, epochs: int = 0) -> Problem:
-    return Problem(str(source), "damaged", " ".join(str(error).split()), epochs=epochs)
+    return _problem(source, "damaged", error, epochs=epochs)
 
 
 def _unfinished(folder: RunFolder) -> Problem:
     failure = _fields(folder.failure)
-    return Problem(
-        str(folder.path),
+    return _problem(
+        folder.path,
         "failed" if failure else "unfinished",
-        " ".join(str(failure.get("error", "no record was written")).split()),
+        failure.get("error", "no record was written"),
         _describe(_fields(folder.experiment)),
-        _epochs(folder),
-        str(failure.get("traceback", "")),
+        epochs=_epochs(folder),
+        traceback=str(failure.get("traceback", "")),
     )
+
+
+def _problem(
+    source: object,
+    state: State,
+    reason: object,
+    description: str = "",
+    *,
+    epochs: int = 0,
+    traceback: str = "",
+) -> Problem:
+    """A problem whose texts have one line each, but for the traceback."""
+    line = printable(" ".join(str(reason).split()))
+    return Problem(printable(str(source)), state, line, printable(description), epochs, traceback)
 
 
 def _describe(experiment: Mapping[str, Any]) -> str:
@@ -312,15 +327,14 @@ def parse_record(content: Any) -> Record:
     return dataclasses.replace(
         record,
         method=printable(record.method),
-        experiment=experiment,
+        experiment={name: _printable(value) for name, value in experiment.items()},
         classes=[printable(name) for name in record.classes],
         warnings=[printable(text) for text in record.warnings],
     )
 
 
-def printable(text: str) -> str:
-    r"""Text that can be encoded as UTF-8; bytes of a name that is not UTF-8 become ``\xNN``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def _check_evaluation(evaluation: Any, classes: int) -> None:

@@ -140,6 +140,12 @@ def mean_test(
     return MeanTest(fmean(rounds.tolist()), error, freedom, method)
 
 
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """95 % t interval of a mean; ``None`` below three rounds and without spread."""
+    test = mean_test(values) if values else None
+    return test and test.interval()
+
+
 def one_sample_p(
     values: Sequence[float], constant: float, alternative: Alternative = "two-sided"
 ) -> float | None:

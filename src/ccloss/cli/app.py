@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from ccloss import __version__
 from ccloss.cli.compare import compare
-from ccloss.cli.console import printable
 from ccloss.cli.data import cache, list_data, verify
 from ccloss.cli.export import export, push
 from ccloss.cli.losses import losses
@@ -21,6 +20,7 @@ from ccloss.cli.predict import predict
 from ccloss.cli.report import report
 from ccloss.cli.reproduce import reproduce
 from ccloss.cli.train import evaluate, train
+from ccloss.data.names import printable
 from ccloss.errors import DivergenceError, InputError
 from ccloss.training.config import explain
 

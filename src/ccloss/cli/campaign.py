@@ -12,10 +12,10 @@ from ccloss.cli.console import (
     counted,
     is_main_process,
     print_table,
-    printable,
     progress_reporter,
 )
 from ccloss.cli.parameters import Resources
+from ccloss.data.names import printable
 from ccloss.errors import InputError
 
 if TYPE_CHECKING:

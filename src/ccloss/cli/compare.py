@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ccloss.bench.experiment import Experiment
 from ccloss.cli.campaign import execute, print_costs, require_consistent
-from ccloss.cli.console import is_main_process, print_table
+from ccloss.cli.console import is_main_process, print_line, print_table
 from ccloss.cli.parameters import ExperimentFields, Resources
 from ccloss.cli.report import write_report
 from ccloss.errors import InputError, did_you_mean
@@ -94,5 +94,5 @@ def _print_comparison(records: Sequence[Record]) -> None:
 
     for setting in settings(records):
         accuracy, _ = method_table.tables(setting)
-        print_table(accuracy[0], accuracy[1:])
-        print(f"{method_table.caption(setting)} Other metrics are in the files.")
+        print_table(accuracy.names, accuracy.texts)
+        print_line(f"{method_table.caption(setting)} Other metrics are in the files.")

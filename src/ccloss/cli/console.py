@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
-from unicodedata import category
 
 from rich.console import Console
 from rich.live import Live
@@ -18,6 +17,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from ccloss.data.names import printable
 
 if TYPE_CHECKING:
     from ccloss.bench.campaign.cost import Cost
@@ -55,18 +56,9 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console().print(table)
 
 
-def printable(text: str) -> str:
-    r"""Replaces control characters, and bytes that are not UTF-8, by escapes such as ``\n``."""
-    return "".join(
-        _escape(character) if category(character) in ("Cc", "Cs", "Zl", "Zp") else character
-        for character in text
-    )
-
-
-def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, read by surrogateescape
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
+def print_line(text: str) -> None:
+    """Prints literal text on one line; see :func:`ccloss.data.names.printable`."""
+    print(printable(text))
 
 
 class RunScreen:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ccloss.cli.console import counted, print_table, progress_reporter
+from ccloss.cli.console import counted, print_line, print_table, progress_reporter
 from ccloss.cli.parameters import DataRoot
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ def _print_verification(found: "Verification") -> None:
     print(f"sizes: {', '.join(sizes)}" + (f" and {more:,} more" if more else ""))
     print("modes: " + ", ".join(f"{mode} ({count:,})" for mode, count in found.modes.items()))
     for problem in found.problems:
-        print(f"problem: {problem}")
+        print_line(f"problem: {problem}")
     for note in found.notes:
-        print(f"note: {note}")
+        print_line(f"note: {note}")
     if found.revision:
-        print(f"revision: {found.revision}")
+        print_line(f"revision: {found.revision}")
     if found.fingerprints:
         for split, value in found.fingerprints.items():
             print(f"sha256 of the {split} images: {value}")
     train, test = sum(found.train.values()), sum(found.test.values())
-    print(f"{found.name}: {train:,} train, {test:,} test, {len(found.classes)} classes")
+    print_line(f"{found.name}: {train:,} train, {test:,} test, {len(found.classes)} classes")
     print(counted(len(found.problems), "problem") if found.problems else "no problems")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ccloss.cli.console import printable, progress_reporter
+from ccloss.cli.console import print_line, progress_reporter
 from ccloss.cli.parameters import DataRoot
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def export(
     batch = _verification_images(model, images, data_root)
     difference = exporting.export(model, path, kind, batch, pixels)
     print(f"largest difference of a logit on {len(batch)} images: {difference:.2g}")
-    print(printable(str(path)))
+    print_line(str(path))
 
 
 def push(run: str, name: str, /, *, private: bool = False) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ccloss.cli.console import print_table, printable, progress_reporter
+from ccloss.cli.console import print_table, progress_reporter
+from ccloss.data.names import printable
 from ccloss.errors import InputError
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ccloss.cli.console import print_line
 from ccloss.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,6 @@ def write_report(results: "Results", out: Path, figures: bool) -> None:
 
     paths = files.write(results, out, draw=figures)
     for problem in results.problems:
-        print(f"left out ({problem.state}): {problem.source}: {problem.reason}")
+        print_line(f"left out ({problem.state}): {problem.source}: {problem.reason}")
     for path in paths:
-        print(path)
+        print_line(str(path))

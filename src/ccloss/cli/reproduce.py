@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from ccloss.bench.paper import ROUNDS, TABLES, select
 from ccloss.bench.paper import Table as PaperTable
 from ccloss.cli.campaign import execute, print_costs, require_consistent
-from ccloss.cli.console import is_main_process, print_table
+from ccloss.cli.console import is_main_process, print_line, print_table
 from ccloss.cli.parameters import Resources
 from ccloss.cli.report import write_report
 from ccloss.errors import InputError, did_you_mean
@@ -121,12 +121,9 @@ def _print_reproduction(records: Sequence[Record], tables: Sequence[PaperTable])
 
     for grid in paper_tables.grids(records):
         if grid.table in tables:
-            headers, lines = paper_tables.texts(grid)
-            print_table(
-                [" ".join(filter(None, header)) for header in headers],
-                [[text.text + text.mark for text in line] for line in lines],
-            )
-            print(paper_tables.caption(grid))
+            table = paper_tables.printed(grid)
+            print_table(table.names, table.texts)
+            print_line(paper_tables.caption(grid))
     claims = []
     for verdict in verdicts.judge(records):
         if verdict.claim.table in tables:

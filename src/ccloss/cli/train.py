@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ccloss.bench.experiment import Experiment
-from ccloss.cli.console import is_main_process, print_table, printable, progress_reporter
+from ccloss.cli.console import is_main_process, print_line, print_table, progress_reporter
 from ccloss.cli.parameters import DataRoot, ExperimentFields
 from ccloss.data.catalog import resolve_data_name
 from ccloss.training.config import RunConfig
@@ -54,7 +54,7 @@ def train(
     )
     if is_main_process():
         _print_evaluation(record.method, record.evaluation)
-        print(f"run folder: {printable(str(out))}")
+        print_line(f"run folder: {out}")
 
 
 def evaluate(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ccloss.data.stores import ArrayStore, FileStore, Pixels, RowStore, printable
+from ccloss.data.names import printable
+from ccloss.data.stores import ArrayStore, FileStore, Pixels, RowStore
 from ccloss.data.tables import TEST, TRAIN, Part, Table, label_names, split_of
 from ccloss.data.tree import FileTree
 from ccloss.errors import InputError

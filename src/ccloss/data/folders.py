@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ccloss.data.labels import normalized
-from ccloss.data.stores import FileStore, printable
+from ccloss.data.names import printable
+from ccloss.data.stores import FileStore
 from ccloss.data.tables import TRAIN, Part, Table, counted, listed, split_of
 from ccloss.data.tree import IMAGE_SUFFIXES, FileTree, common_folder, other_files_note, suffix
 from ccloss.errors import InputError
@@ -118,7 +119,7 @@ def _split_parts(tree: FileTree, splits: dict[str, str]) -> list[Part]:
     for folder, split in sorted(splits.items(), key=lambda item: item[1] != TRAIN):
         inner = tree.below(folder)
         home = PurePosixPath(common_folder(inner.images))
-        above = [k for k, name in enumerate(home.parts) if normalized(name) in classes]
+        above = [k for k, name in enumerate(home.parts) if normalized(printable(name)) in classes]
         if above:
             home = PurePosixPath(*home.parts[: above[0]])
         elif split == TRAIN and len(_by_first_folder(inner.below(_text(home)).images)) < 2:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 
+from ccloss.data.names import printable
+
 if TYPE_CHECKING:
     import datasets
 
@@ -158,11 +160,3 @@ def _stamp(files: Iterable[Path]) -> str | None:
         sha.update(str(file).encode("utf-8", "surrogateescape"))
         sha.update(f"\0{stat.st_size} {stat.st_mtime_ns} {stat.st_mode}\0".encode())
     return sha.hexdigest()
-
-
-def printable(text: str) -> str:
-    """The text in one line: control characters and undecodable bytes are escaped."""
-    if text.isprintable() and text.isascii():
-        return text
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

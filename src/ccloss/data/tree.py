@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from ccloss.data.stores import printable
+from ccloss.data.names import printable
 from ccloss.data.tables import counted, listed
 from ccloss.errors import InputError
 

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ccloss.data.augment import center_crop
 from ccloss.data.decoding import decode, read_content
+from ccloss.data.names import printable
 from ccloss.data.sources import decoded_size
-from ccloss.data.stores import FileStore, printable
+from ccloss.data.stores import FileStore
 from ccloss.data.tree import list_files
 from ccloss.errors import InputError
 from ccloss.validation import require_positive_integer

@@ -15,6 +15,7 @@ A run's folder holds::
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -45,6 +46,9 @@ from ccloss.training.provenance import provenance
 if TYPE_CHECKING:  # numpy takes a tenth of a second to import, and the command starts here
     import numpy as np
     from numpy.typing import NDArray
+
+_MAX_NAME_BYTES = 120
+"""Longer names of folders are shortened; file systems allow 255 bytes."""
 
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
 """Errors of file systems without locks."""
@@ -381,8 +385,14 @@ def parse_record(content: Mapping[str, Any], path: Path) -> Record:
 
 
 def folder_name(text: str) -> str:
-    """Any text as the name of a folder."""
-    return re.sub(r"[^\w.+=-]+", "-", text)
+    """Any text as the name of a file or folder; a long name is cut and ends in a hash."""
+    name = re.sub(r"[^\w.+=-]+", "-", text)
+    encoded = name.encode()
+    if len(encoded) <= _MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
+    start = encoded[: _MAX_NAME_BYTES - 13].decode(errors="ignore")
+    return f"{start}-{digest}"
 
 
 def _config(path: Path, fields: Mapping[str, Any]) -> RunConfig:

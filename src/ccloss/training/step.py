@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,8 +89,11 @@ def accumulation(index: int, steps: int, accumulation_steps: int) -> tuple[int, 
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """A seed that differs for every run seed, epoch and process."""
-    return (rank << 52) + seed * 1_000_003 + epoch + 1
+    """A seed that differs by run seed, epoch and process.
+
+    All bits depend on all arguments: the generator of the CPU uses the lower 32 only.
+    """
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0])
 
 
 def _average_gradients(loss: Loss, accelerator: Any) -> None:

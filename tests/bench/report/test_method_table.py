@@ -14,10 +14,9 @@ from ccloss.bench.report.method_table import (
     rows,
     tables,
     to_csv,
-    to_latex,
-    to_markdown,
     write,
 )
+from ccloss.bench.report.printed import to_latex, to_markdown
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_rows_are_means_and_paired_differences(setting: Setting) -> None:
     assert str(first.accuracy) == "90.35 ± 0.45"
     assert second.comparison is not None
     assert second.comparison.estimate == pytest.approx(1.95)
-    cells, metrics = (dict(zip(lines[0], lines[2], strict=True)) for lines in tables(setting))
+    cells, metrics = (dict(zip(each.names, each.texts[1], strict=True)) for each in tables(setting))
     assert cells["accuracy (%)"] == "92.30 ± 0.40*"
     assert cells["minus ce (points)"] == "+1.95"
     assert cells["rounds"] == "4"
@@ -48,7 +47,7 @@ def test_rows_are_means_and_paired_differences(setting: Setting) -> None:
 def test_columns_without_a_number_are_left_out(setting: Setting) -> None:
     for record in setting.records:
         record.evaluation["top5"] = record.evaluation["attention_ratio"] = None
-    headers = tables(setting)[1][0]
+    headers = tables(setting)[1].names
     assert "top-5 (%)" not in headers
     assert "merged pairs, features (%)" not in headers  # older records lack it
     assert "attention ratio" not in headers
@@ -80,7 +79,8 @@ def test_runs_with_other_threads_or_devices_are_reported(setting: Setting) -> No
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_escaped(name: str) -> None:
     (found,) = settings([make_record("cc", 1, data=f"folder:{name}")])
-    markdown, latex = to_markdown(found), to_latex(found)
+    printed = caption(found), tables(found)
+    markdown, latex = to_markdown(*printed), to_latex(*printed, "x")
     assert markdown.count("\n") == latex.count("\\\\") + 5
     assert "<script>" not in markdown
     assert "$x$" not in latex

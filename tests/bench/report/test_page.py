@@ -79,8 +79,8 @@ def test_page_shows_the_table_of_a_setting(run, read):
     made = [run("ce", 1, **FEW), run("cc", 1, accuracy=92.5, **FEW), run("cc", 2, **FEW)]
     (setting,) = settings(read_folders(made).records)
     shown = read(*made)
-    for lines in method_table.tables(setting):
-        for text in chain(*lines):
+    for table in method_table.tables(setting):
+        for text in chain(table.names, *table.texts):
             assert text in shown.cells
     assert method_table.description(setting) in shown.text
     assert shown.text.count(method_table.reading_note()) == 1

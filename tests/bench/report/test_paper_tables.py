@@ -13,10 +13,8 @@ from ccloss.bench.report.paper_tables import (
     Grid,
     caption,
     grids,
-    texts,
+    printed,
     to_csv,
-    to_latex,
-    to_markdown,
     write,
 )
 from ccloss.training.records import Record
@@ -48,7 +46,7 @@ def test_a_cell_has_published_and_measured_numbers(table4: Grid) -> None:
     values = list(cell.rounds.values())
     expected = scipy.stats.ttest_1samp(values, 0).confidence_interval()
     assert cell.interval == pytest.approx(expected)
-    _, lines = texts(table4)
+    lines = printed(table4).lines
     line = next(line for line in lines if line[0].text == "cc")
     assert line[1].text == "98.32 ± 0.08"
     low, high = expected
@@ -61,7 +59,7 @@ def test_marks_are_significant_comparisons_and_bold_is_best(table4: Grid) -> Non
     comparison = table4.cells["ce", MNIST].comparison
     assert comparison is not None
     assert (comparison.row, comparison.other, comparison.sign) == ("cc", "ce", 1)
-    _, lines = texts(table4)
+    lines = printed(table4).lines
     assert [line[2].mark for line in lines] == ["*", "*", ""]
     assert [line[2].bold for line in lines] == [False, False, True]
 
@@ -89,8 +87,7 @@ def test_scales_are_separate_grids() -> None:
 def test_other_data_has_no_published_column() -> None:
     records = [*runs("table4/digits/convnet/cc", 98.0), *runs("table4/digits/convnet/ce", 97.0, 1)]
     grid = next(grid for grid in grids(records) if grid.table.name == "table4")
-    headers, _ = texts(grid)
-    assert [name for _, name in headers] == ["loss", "measured"]
+    assert [name for _, name in printed(grid).headers] == ["loss", "measured"]
     assert "this library's protocol for digits/convnet" in caption(grid)
     assert grid.is_informative
     assert not grids(runs("table4/digits/convnet/cc", 98.0))[0].is_informative
@@ -99,7 +96,7 @@ def test_other_data_has_no_published_column() -> None:
 def test_table_3_shows_the_papers_test_for_attention_as_well() -> None:
     records = [*runs("table3/mnist/vgg16/cc", 98.3), *runs("table4/mnist/vgg16/ce+cam", 98.4, 2)]
     grid = next(grid for grid in grids(records) if grid.table.name == "table3")
-    _, lines = texts(grid)
+    lines = printed(grid).lines
     assert [line[1].text for line in lines] == ["cc", "ce+cam"]
     values = [98.3 + noise for noise in NOISE]
     expected = scipy.stats.ttest_1samp(values, 98.22, alternative="greater").pvalue
@@ -111,8 +108,8 @@ def test_table_3_shows_the_papers_test_for_attention_as_well() -> None:
 def test_files(table4: Grid, tmp_path: Any) -> None:
     paths = write([table4], tmp_path)
     assert [path.name for path in paths] == ["table4.md", "table4.tex", "table4.csv"]
-    assert "**98.49 ± 0.12" in to_markdown(table4)
-    latex = to_latex(table4)
+    assert "**98.49 ± 0.12" in paths[0].read_text()
+    latex = paths[1].read_text()
     assert r"\textbf{98.49 $\pm$ 0.12" in latex
     assert latex.count(r"\begin") == latex.count(r"\end") == 2
     lines = list(csv.DictReader(io.StringIO(to_csv(table4))))

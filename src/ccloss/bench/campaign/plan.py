@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,6 @@ from ccloss.training.records import RunFolder, folder_name
 _NAME_FIELDS = ("batch_size", "hidden_features")
 """Fields that are part of a folder's name, beside the method and training options, if they differ
 from the protocol."""
-
-_MAX_NAME_BYTES = 120
-"""Longer names of folders are shortened; file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -142,23 +138,12 @@ def _round_folder(cell: Path, number: int) -> RunFolder:
 
 def _group(config: RunConfig) -> Path:
     """Runs with the same data and backbone are compared with one another."""
-    return Path(_short_name(config.data), _short_name(config.backbone))
+    return Path(folder_name(config.data), folder_name(config.backbone))
 
 
 def _path(config: RunConfig) -> Path:
     """Folder of an experiment below the campaign's folder."""
-    return _group(config) / _short_name(_variant(config))
-
-
-def _short_name(text: str) -> str:
-    """The text as a name of a folder; a long name is cut and ends in a hash of the text."""
-    name = folder_name(text)
-    encoded = name.encode(errors="surrogateescape")
-    if len(encoded) <= _MAX_NAME_BYTES:
-        return name
-    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
-    start = encoded[: _MAX_NAME_BYTES - 13].decode(errors="ignore")
-    return f"{start}-{digest}"
+    return _group(config) / folder_name(_variant(config))
 
 
 def _variant(config: RunConfig) -> str:

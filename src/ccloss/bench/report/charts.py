@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from ccloss.bench.groups import hardness_correlation
-from ccloss.bench.report.paper_tables import accuracy_interval
+from ccloss.bench.statistics import mean_interval
 from ccloss.training.records import Record
 
 Epochs = Sequence[Mapping[str, Any]]
@@ -67,7 +67,7 @@ def accuracies(methods: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
     lines = []
     for rounds in methods:
         values = [record.accuracy for record in rounds]
-        interval = accuracy_interval(values)
+        interval = mean_interval(values)
         lines.append(
             {
                 "rounds": [rounded(value, 5) for value in values],

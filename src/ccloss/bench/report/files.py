@@ -1,8 +1,9 @@
 """A whole report on disk: the page, the tables, and optionally figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ccloss.bench.groups import method_order, settings
+from ccloss.bench.groups import Setting, method_order, settings
 from ccloss.bench.report import figures, method_table, page, paper_tables, verdicts
 from ccloss.bench.results import Results
 from ccloss.training.records import folder_name
@@ -27,8 +28,7 @@ def write(results: Results, out: Path, *, draw: bool) -> list[Path]:
     methods = method_order(results.records)
     runs = {id(run.record): run for run in results.runs}
     written = []
-    for setting in found:
-        name = folder_name(setting.title).strip("-") if len(found) > 1 else ""
+    for setting, name in zip(found, _folders(found), strict=True):
         written += method_table.write(setting, out / "tables" / name)
         if draw:
             own = {
@@ -41,3 +41,14 @@ def write(results: Results, out: Path, *, draw: bool) -> list[Path]:
         written += paper_tables.write(grids, out)
         written += verdicts.write(verdicts.judge(results.records), out)
     return [*written, page.write(results, out)]
+
+
+def _folders(found: Sequence[Setting]) -> list[str]:
+    """Name of the folder of each setting, all different; a single setting needs none."""
+    if len(found) == 1:
+        return [""]
+    names: list[str] = []
+    for setting in found:
+        name = folder_name(setting.title).strip("-")
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return names

@@ -1,6 +1,6 @@
 """The comparison of methods as a table: one row a method, means over its rounds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -10,27 +10,20 @@ from ccloss.bench.comparisons import Comparison
 from ccloss.bench.groups import Rounds, Setting
 from ccloss.bench.report import provenance
 from ccloss.bench.report.folder import write_texts
-from ccloss.bench.report.paper_tables import MARK, accuracy_interval
+from ccloss.bench.report.printed import MARK, Cell, PrintedTable, to_latex, to_markdown
 from ccloss.bench.report.text import (
     NONE,
     count,
     csv_text,
-    escape_latex,
-    escape_markdown,
     interval_text,
-    latex_tabular,
     listed,
-    markdown_table,
     p_text,
     ratio_text,
     span,
 )
 from ccloss.bench.report.verdicts import family_words
-from ccloss.bench.statistics import AccuracyMargin, Interval, accuracy_margin
+from ccloss.bench.statistics import AccuracyMargin, Interval, accuracy_margin, mean_interval
 from ccloss.training.records import Record
-
-Lines = list[list[str]]
-"""The texts of a table, line by line."""
 
 RATIO = "ratio"
 """Format with three significant digits."""
@@ -74,6 +67,10 @@ class Row:
     parameters: int
 
 
+Columns = Mapping[str, Callable[[Row], Cell]]
+"""Header -> cell of a row."""
+
+
 def rows(setting: Setting) -> list[Row]:
     """One row a method; the first one is the one that the others are compared with."""
     first, *_ = setting.methods
@@ -89,7 +86,7 @@ def _row(method: str, rounds: Rounds, comparison: Comparison | None) -> Row:
     return Row(
         method=method,
         accuracy=accuracy_margin(accuracies),
-        interval=accuracy_interval(accuracies),
+        interval=mean_interval(accuracies),
         comparison=comparison,
         metrics={name: _mean_metric(records, name) for name in METRICS},
         seconds=fmean(record.seconds for record in records),
@@ -154,95 +151,63 @@ def devices(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def tables(setting: Setting) -> list[Lines]:
-    """Two tables as texts, rounded for reading: accuracy, and the other metrics.
+def tables(setting: Setting) -> list[PrintedTable]:
+    """Two printed tables, rounded for reading: accuracy, and the other metrics.
 
-    The first line of each is its header. Columns without any number are left out.
+    Columns without any number are left out.
     """
     found = rows(setting)
+    columns = _accuracy_columns(found[0].method), _other_columns(found)
+    return [_printed(each, found) for each in columns]
+
+
+def _printed(columns: Columns, found: Sequence[Row]) -> PrintedTable:
+    cells = {name: [cell(row) for row in found] for name, cell in columns.items()}
+    shown = {name: own for name, own in cells.items() if any(cell.text != NONE for cell in own)}
+    return PrintedTable([("", name) for name in shown], list(zip(*shown.values(), strict=True)))
+
+
+def _accuracy_columns(first: str) -> Columns:
+    return {
+        "method": lambda row: Cell(row.method),
+        "accuracy (%)": lambda row: Cell(str(row.accuracy), mark=_mark(row)),
+        "rounds": lambda row: Cell(str(row.accuracy.rounds)),
+        "95 % interval": lambda row: Cell(interval_text(row.interval)),
+        f"minus {first} (points)": lambda row: Cell(_estimate(row.comparison)),
+        "interval of difference": lambda row: Cell(
+            interval_text(row.comparison and row.comparison.interval, "+.2f")
+        ),
+        "adjusted p": lambda row: Cell(p_text(row.comparison and row.comparison.p_adjusted)),
+    }
+
+
+def _other_columns(found: Sequence[Row]) -> Columns:
     unit, seconds = ("min", 60) if any(row.seconds >= 120 for row in found) else ("s", 1)
-    accuracy = [
-        [
-            "method",
-            "accuracy (%)",
-            "rounds",
-            "95 % interval",
-            f"minus {found[0].method} (points)",
-            "interval of difference",
-            "adjusted p",
-        ]
-    ]
-    other = [
-        [
-            "method",
-            *(header for header, _ in METRICS.values()),
-            f"time a round ({unit})",
-            "images/s",
-            "parameters",
-        ]
-    ]
-    for row in found:
-        accuracy.append(
-            [
-                row.method,
-                str(row.accuracy) + _mark(row),
-                str(row.accuracy.rounds),
-                interval_text(row.interval),
-                *_difference(row.comparison),
-            ]
-        )
-        other.append(
-            [
-                row.method,
-                *(_metric(row.metrics[name], form) for name, (_, form) in METRICS.items()),
-                f"{row.seconds / seconds:.1f}",
-                f"{row.images_per_second:.0f}",
-                f"{row.parameters:,}",
-            ]
-        )
-    return [_without_empty_columns(lines) for lines in (accuracy, other)]
+    return {
+        "method": lambda row: Cell(row.method),
+        **{header: _metric(name, form) for name, (header, form) in METRICS.items()},
+        f"time a round ({unit})": lambda row: Cell(f"{row.seconds / seconds:.1f}"),
+        "images/s": lambda row: Cell(f"{row.images_per_second:.0f}"),
+        "parameters": lambda row: Cell(f"{row.parameters:,}"),
+    }
 
 
-def _without_empty_columns(lines: Lines) -> Lines:
-    columns = zip(*lines, strict=True)
-    shown = [column for column in columns if any(text != NONE for text in column[1:])]
-    return [list(line) for line in zip(*shown, strict=True)]
+def _metric(name: str, form: str) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        value = row.metrics[name]
+        return Cell(ratio_text(value) if value is None or form == RATIO else f"{value:{form}}")
 
-
-def _metric(value: float | None, form: str) -> str:
-    return ratio_text(value) if value is None or form == RATIO else f"{value:{form}}"
+    return cell
 
 
 def _mark(row: Row) -> str:
     return MARK if row.comparison and row.comparison.sign else ""
 
 
-def _difference(comparison: Comparison | None) -> list[str]:
+def _estimate(comparison: Comparison | None) -> str:
     if comparison is None or comparison.estimate is None:
-        return [NONE, NONE, NONE]
-    return [
-        f"{comparison.estimate:+.2f}",
-        interval_text(comparison.interval, "+.2f"),
-        p_text(comparison.p_adjusted),
-    ]
-
-
-def to_markdown(setting: Setting) -> str:
-    """The caption, and the two tables below it."""
-    parts = [escape_markdown(caption(setting)) + "\n"]
-    for lines in tables(setting):
-        escaped = [[escape_markdown(cell) for cell in line] for line in lines]
-        parts.append(markdown_table(escaped, numbers=True))
-    return "\n".join(parts)
-
-
-def to_latex(setting: Setting) -> str:
-    """A float of the two tables with their caption; needs the booktabs package."""
-    parts = [r"\begin{table}", rf"\caption{{{escape_latex(caption(setting))}}}"]
-    for header, *body in tables(setting):
-        lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in (header, *body)]
-        parts += latex_tabular(lines[:1], lines[1:], len(header))
-    return "\n".join([*parts, r"\end{table}", ""])
+        return NONE
+    return f"{comparison.estimate:+.2f}"
 
 
 def to_csv(setting: Setting) -> str:
@@ -275,9 +240,10 @@ def write(setting: Setting, folder: Path) -> list[Path]:
     Raises:
         InputError: there is a file where the folder should be.
     """
+    text, printed = caption(setting), tables(setting)
     texts = {
-        "comparison.md": to_markdown(setting),
+        "comparison.md": to_markdown(text, printed),
         "comparison.csv": to_csv(setting),
-        "comparison.tex": to_latex(setting),
+        "comparison.tex": to_latex(text, printed, "comparison"),
     }
     return write_texts(folder, texts)

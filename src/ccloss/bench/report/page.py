@@ -52,7 +52,7 @@ def write(results: Results, folder: Path) -> Path:
     text = render(results)
     make_folder(folder)
     page = folder / "index.html"
-    write_atomically(page, text.encode())
+    write_atomically(page, text.encode(errors="backslashreplace"))
     return page
 
 
@@ -185,23 +185,12 @@ def _verdict(verdict: verdicts.Verdict) -> dict[str, Any]:
 
 
 def _grid(grid: paper_tables.Grid) -> dict[str, Any]:
-    headers, lines = paper_tables.texts(grid)
-    groups: list[tuple[str, int]] = []
-    for group, _ in headers:
-        if groups and groups[-1][0] == group:
-            groups[-1] = group, groups[-1][1] + 1
-        else:
-            groups.append((group, 1))
     return {
         "name": grid.name,
         "title": grid.table.title,
         "heading": grid.table.heading,
-        "scale": grid.scale,
-        "deviates": bool(grid.deviations),
         "caption": paper_tables.description(grid),
-        "groups": groups,
-        "headers": [name for _, name in headers],
-        "lines": lines,
+        "table": paper_tables.printed(grid),
         "columns": [str(column) for column in grid.columns],
         "rows": len(grid.rows),
     }

@@ -7,9 +7,8 @@ recommends.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ccloss.bench.comparisons import Comparison
 from ccloss.bench.groups import TableColumn, table_columns, values
@@ -28,15 +27,12 @@ from ccloss.bench.paper.claims import ACCURACY, FEATURE_RATIO
 from ccloss.bench.paper.consistency import possible_p
 from ccloss.bench.paper.gaps import gaps
 from ccloss.bench.report.folder import write_texts
+from ccloss.bench.report.printed import MARK, Cell, PrintedTable, to_latex, to_markdown
 from ccloss.bench.report.text import (
     NONE,
     csv_text,
-    escape_latex,
-    escape_markdown,
     interval_text,
-    latex_tabular,
     listed,
-    markdown_table,
     p_text,
     ratio_text,
     span,
@@ -46,13 +42,10 @@ from ccloss.bench.statistics import (
     AccuracyMargin,
     Interval,
     accuracy_margin,
-    mean_test,
+    mean_interval,
     one_sample_p,
 )
-from ccloss.training.records import Record
-
-MARK = "*"
-"""After a cell that differs significantly from the reference row of its column."""
+from ccloss.training.records import Record, folder_name
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class GridCell:
     @property
     def interval(self) -> Interval | None:
         """95 % t interval of the mean; ``None`` below three rounds and without spread."""
-        return accuracy_interval(list(self.rounds.values()))
+        return mean_interval(list(self.rounds.values()))
 
     @property
     def differs(self) -> bool:
@@ -129,26 +122,6 @@ class Grid:
         measured = [key for key, cell in self.cells.items() if cell.rounds]
         columns = {column for _, column in measured}
         return self.shows_published or len(columns) < len(measured)
-
-
-class Text(NamedTuple):
-    """A cell of a printed grid.
-
-    Attributes:
-        text: without markup.
-        bold: whether it is significantly above every other row of its column.
-        mark: :data:`MARK` or empty.
-    """
-
-    text: str
-    bold: bool = False
-    mark: str = ""
-
-
-def accuracy_interval(rounds: Sequence[float]) -> Interval | None:
-    """95 % t interval of a mean accuracy; ``None`` below three rounds and without spread."""
-    test = mean_test(rounds) if rounds else None
-    return test and test.interval()
 
 
 def grids(records: Sequence[Record]) -> list[Grid]:
@@ -249,33 +222,28 @@ def reading_note() -> str:
     )
 
 
-def texts(grid: Grid) -> tuple[list[tuple[str, str]], list[list[Text]]]:
-    """A printed grid.
-
-    Returns:
-        Headers, each the group it belongs to (such as ``mnist/vgg16``, or empty) and its name; and
-        the lines.
-    """
+def printed(grid: Grid) -> PrintedTable:
+    """The printed table of a grid, its columns grouped by data set and backbone."""
     if grid.table is TABLE3:
-        return _baseline_texts(grid)
+        return _printed_baselines(grid)
     shown = ["published"] if grid.shows_published else []
     shown += ["measured"] + (["feature ratio"] if grid.table is FIGURE3 else [])
+    cells = [(column, name) for column in grid.columns for name in shown]
     headers = [("", grid.table.varies[0].replace("_", " "))]
-    headers += [(str(column), name) for column in grid.columns for name in shown]
+    headers += [(str(column), name) for column, name in cells]
     lines = [
-        [Text(row)]
-        + [_text(grid.cells[row, column], name) for column in grid.columns for name in shown]
+        [Cell(row), *(_printed_cell(grid.cells[row, column], name) for column, name in cells)]
         for row in grid.rows
     ]
-    return headers, lines
+    return PrintedTable(headers, lines)
 
 
-def _text(cell: GridCell, shown: str) -> Text:
+def _printed_cell(cell: GridCell, shown: str) -> Cell:
     if shown == "published":
-        return Text(cell.published.text if cell.published else NONE)
+        return Cell(cell.published.text if cell.published else NONE)
     if shown == "feature ratio":
-        return Text(ratio_text(cell.feature_ratio))
-    return Text(_measured(cell.accuracy, cell.interval), cell.best, MARK if cell.differs else "")
+        return Cell(ratio_text(cell.feature_ratio))
+    return Cell(_measured(cell.accuracy, cell.interval), cell.best, MARK if cell.differs else "")
 
 
 def _measured(accuracy: AccuracyMargin | None, interval: Interval | None) -> str:
@@ -284,7 +252,7 @@ def _measured(accuracy: AccuracyMargin | None, interval: Interval | None) -> str
     return str(accuracy) if interval is None else f"{accuracy} ({interval_text(interval)})"
 
 
-def _baseline_texts(grid: Grid) -> tuple[list[tuple[str, str]], list[list[Text]]]:
+def _printed_baselines(grid: Grid) -> PrintedTable:
     """Table 3: one line for each column and method, CE + CAM as a control."""
     headers = [
         ("", "column"),
@@ -303,12 +271,12 @@ def _baseline_texts(grid: Grid) -> tuple[list[tuple[str, str]], list[list[Text]]
         for method in ("cc", "ce+cam"):
             rounds = [record.accuracy for record in run.setting.get(method, {}).values()]
             if rounds:
-                lines.append([Text(text) for text in _baseline_line(run.column, method, rounds)])
-    return headers, lines
+                lines.append([Cell(text) for text in _baseline_line(run.column, method, rounds)])
+    return PrintedTable(headers, lines)
 
 
 def _baseline_line(column: Column, method: str, rounds: Sequence[float]) -> list[str]:
-    measured = _measured(accuracy_margin(rounds), accuracy_interval(rounds))
+    measured = _measured(accuracy_margin(rounds), mean_interval(rounds))
     baseline = BASELINES.get(column)
     if baseline is None:
         return [str(column), method, NONE, measured, *[NONE] * 6]
@@ -325,55 +293,6 @@ def _baseline_line(column: Column, method: str, rounds: Sequence[float]) -> list
 
 
 # ---- files ---------------------------------------------------------------------------------------
-
-
-def to_markdown(grid: Grid) -> str:
-    """Caption and a Markdown table."""
-    headers, lines = texts(grid)
-    body = [[escape_markdown(f"{group} {name}") for group, name in headers]]
-    body += [[_markdown(text) for text in line] for line in lines]
-    return f"{escape_markdown(caption(grid))}\n\n{markdown_table(body, numbers=True)}"
-
-
-def _markdown(text: Text) -> str:
-    escaped = escape_markdown(text.text)
-    return (f"**{escaped}**" if text.bold else escaped) + escape_markdown(text.mark)
-
-
-def to_latex(grid: Grid) -> str:
-    r"""A table of the booktabs package with its caption; for ``\input``."""
-    headers, lines = texts(grid)
-    body = [" & ".join(_latex(text) for text in line) + r" \\" for line in lines]
-    return "\n".join(
-        [
-            r"% Needs \usepackage{booktabs}.",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escape_latex(caption(grid))}}}",
-            rf"\label{{tab:{grid.name}}}",
-            *latex_tabular(_latex_headers(headers), body, len(headers)),
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def _latex_headers(headers: Sequence[tuple[str, str]]) -> list[str]:
-    """Groups above their names, with a rule below each group."""
-    groups, rules, first = [], [], 1
-    for group, members in groupby(headers, key=lambda header: header[0]):
-        width = len(list(members))
-        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(group)}}}")
-        rules += [rf"\cmidrule(lr){{{first}-{first + width - 1}}}"] if group else []
-        first += width
-    names = " & ".join(escape_latex(name) for _, name in headers)
-    return [" & ".join(groups) + r" \\", " ".join(rules), names + r" \\"]
-
-
-def _latex(text: Text) -> str:
-    escaped = escape_latex(text.text)
-    marked = f"$^{{{text.mark}}}$" if text.mark else ""
-    return (rf"\textbf{{{escaped}}}" if text.bold else escaped) + marked
 
 
 def to_csv(grid: Grid) -> str:
@@ -417,8 +336,10 @@ def write(found: Sequence[Grid], folder: Path) -> list[Path]:
         InputError: there is a file where the folder should be.
         OSError: a file could not be written.
     """
-    forms = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
-    texts = {
-        f"{grid.name}.{ending}": form(grid) for grid in found for ending, form in forms.items()
-    }
+    texts = {}
+    for grid in found:
+        name, table, text = folder_name(grid.name), printed(grid), caption(grid)
+        texts[f"{name}.md"] = to_markdown(text, [table])
+        texts[f"{name}.tex"] = to_latex(text, [table], name)
+        texts[f"{name}.csv"] = to_csv(grid)
     return write_texts(folder / "tables", texts)

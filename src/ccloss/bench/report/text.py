@@ -89,25 +89,6 @@ def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
     )
 
 
-def latex_tabular(head: Sequence[str], body: Sequence[str], columns: int) -> list[str]:
-    """The lines of a table of the booktabs package; the first column is aligned left.
-
-    Args:
-        head: lines above the middle rule.
-        body: lines below it.
-        columns: number of columns.
-    """
-    return [
-        rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
-        r"\toprule",
-        *head,
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-
-
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
     """CSV with a header; every line has the same fields."""
     text = io.StringIO()
