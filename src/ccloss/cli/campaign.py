@@ -19,7 +19,12 @@ from ccloss.data.names import printable
 from ccloss.errors import InputError
 
 if TYPE_CHECKING:
-    from ccloss.bench.campaign.executors import ProcessExecutor, RayExecutor, SerialExecutor
+    from ccloss.bench.campaign.executors import (
+        InterleavingExecutor,
+        ProcessExecutor,
+        RayExecutor,
+        SerialExecutor,
+    )
     from ccloss.bench.campaign.plan import Run
 
 
@@ -125,13 +130,23 @@ def print_costs(runs: "Sequence[Run]", resources: Resources) -> None:
 
 def _executor(
     resources: Resources, runs: "Sequence[Run]", threads: int | None
-) -> "SerialExecutor | ProcessExecutor | RayExecutor":
-    from ccloss.bench.campaign.executors import ProcessExecutor, RayExecutor, SerialExecutor
+) -> "SerialExecutor | InterleavingExecutor | ProcessExecutor | RayExecutor":
+    from ccloss.bench.campaign.executors import (
+        InterleavingExecutor,
+        ProcessExecutor,
+        RayExecutor,
+        SerialExecutor,
+        gpu_count,
+    )
 
     if resources.ray is not None:
         return RayExecutor(resources.ray, resources.cpus_per_run, resources.gpus_per_run, threads)
     slots = _parallel_runs(resources, runs)
-    return SerialExecutor(threads) if slots == 1 else ProcessExecutor(slots, threads)
+    if slots == 1:
+        return SerialExecutor(threads)
+    if resources.rounds_per_device is not None and gpu_count() == 1:
+        return InterleavingExecutor(slots)
+    return ProcessExecutor(slots, threads)
 
 
 def _parallel_runs(resources: Resources, runs: "Sequence[Run]") -> int:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
@@ -49,6 +49,19 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch does not use
     images: Tensor
     labels: Tensor
+
+
+class EpochPlan(NamedTuple):
+    """Which images each training batch of an epoch has in this process, and how they are changed.
+
+    Attributes:
+        index: (S, n) int64 on the device, the indices of the images of S batches.
+        augmentation: (S, n, 3) int64 on the device: vertical and horizontal crop offset, and 1 for
+            a flip.
+    """
+
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a plan does not use
+    augmentation: Tensor
 
 
 class Loader(Protocol):
@@ -197,7 +210,7 @@ def _loader(
 ) -> Loader:
     device = torch.device(device)
     if isinstance(images, MemoryImages) and not crop.transforms:
-        return _MemoryLoader(images, plan, crop, device)
+        return MemoryLoader(images, plan, crop, device)
     return _WorkerLoader(images, plan, crop, device, workers)
 
 
@@ -393,7 +406,8 @@ class _Crop:
 # ---- Images in memory --------------------------------------------------------------------------
 
 
-class _MemoryLoader:
+@final
+class MemoryLoader:
     """Batches selected from tensors on the device."""
 
     def __init__(
@@ -421,24 +435,42 @@ class _MemoryLoader:
         # The random numbers of the whole epoch are computed together: a batch then costs only a
         # few indexing operations.
         index = torch.cat(batches)
-        uniform = self._crop.random(number, index)
+        augmentation = self._augmentation(number, index)
         on_device = torch.split(index.to(self._pixels.device), sizes)
-        augmentations = self._augmentations(uniform, sizes)
-        for index, position, augmentation in zip(batches, on_device, augmentations, strict=True):
-            images = self._pixels[position]
-            if augmentation is not None:
-                images = self._augmented(images, augmentation)
-            yield Batch(index, images, self._labels[position])
+        rows: Sequence[Tensor | None] = (
+            [None] * len(sizes) if augmentation is None else torch.split(augmentation, sizes)
+        )
+        for batch, position, row in zip(batches, on_device, rows, strict=True):
+            yield Batch(batch, *self.select(position, row))
 
-    def _augmentations(self, uniform: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
-        """For each batch (n, 3) int64: vertical and horizontal crop offset, and 1 for a flip."""
+    def plan(self, number: int) -> EpochPlan:
+        """The batches that :meth:`epoch` yields, as numbers. Only for a training loader."""
+        index = torch.stack(self._plan.batches(number))
+        augmentation = self._augmentation(number, index.flatten())
+        assert augmentation is not None  # evaluation has no plan
+        return EpochPlan(index.to(self._pixels.device), augmentation.view(*index.shape, 3))
+
+    def select(self, index: Tensor, augmentation: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Images and labels of a batch. It does not wait for the device.
+
+        Args:
+            index: (n,) int64 on the device.
+            augmentation: (n, 3), a row of :attr:`EpochPlan.augmentation`; ``None``: unchanged.
+        """
+        images = self._pixels[index]
+        if augmentation is not None:
+            images = self._augmented(images, augmentation)
+        return images, self._labels[index]
+
+    def _augmentation(self, number: int, index: Tensor) -> Tensor | None:
+        """(n, 3) int64 on the device, see :class:`EpochPlan`; ``None`` for evaluation."""
+        uniform = self._crop.random(number, index)
         if uniform is None:
-            return [None] * len(sizes)
+            return None
         positions = 2 * self._crop.padding + 1
         top, left = (crop_offsets(uniform[:, column], positions) for column in (TOP, LEFT))
         flip = (uniform[:, FLIP] < self._crop.flip).long()
-        stacked = torch.stack([top, left, flip], dim=1).to(self._pixels.device)
-        return torch.split(stacked, sizes)
+        return torch.stack([top, left, flip], dim=1).to(self._pixels.device)
 
     def _augmented(self, images: Tensor, augmentation: Tensor) -> Tensor:
         top, left, flip = augmentation.unbind(1)

@@ -67,6 +67,8 @@ class Loss(nn.Module, ABC):
     takes_soft_labels: ClassVar[bool] = True
     hard_labels_because: ClassVar[str] = "it is defined for one true class"
     """Reason why soft labels are rejected, if they are."""
+    capturable: ClassVar[bool] = True
+    """Whether a CUDA graph can contain the loss: it reads no values of the device."""
     formula: ClassVar[str] = ""
     """One line of plain text."""
     source: ClassVar[str] = ""

@@ -71,6 +71,7 @@ class MetricLearningLoss(Loss):
     needs = frozenset({"features"})
     takes_soft_labels = False
     hard_labels_because = "a pair is of one class or of two"
+    capturable = False
     formula = "CE + weight * loss of pytorch-metric-learning on the features"
     source = "Musgrave et al. 2020; the library's formula"
 

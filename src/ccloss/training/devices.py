@@ -57,6 +57,7 @@ def make_accelerator(precision: Precision, partly_frozen: bool = False) -> Any:
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
+    from accelerate.utils import AutocastKwargs
 
     check_environment(precision)
     # Accelerate keeps one precision per process, but a process may train several runs.
@@ -64,7 +65,11 @@ def make_accelerator(precision: Precision, partly_frozen: bool = False) -> Any:
     return Accelerator(
         mixed_precision="bf16" if precision == "bf16" else "no",
         gradient_accumulation_steps=1,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partly_frozen)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=partly_frozen),
+            # A weight is used once a step, and a CUDA graph must not contain cached weights.
+            AutocastKwargs(cache_enabled=False),
+        ],
         # On CPUs, Accelerate joins the processes of a launcher only if this is given.
         cpu=not torch.accelerator.is_available(),
     )

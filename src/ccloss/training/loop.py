@@ -1,15 +1,16 @@
 """The training loop."""
 
 import contextlib
-import itertools
 import time
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
 from ccloss.data.sources import Dataset, check_same_data
 from ccloss.errors import InputError
+from ccloss.training.capture import CapturedStep, make_static_step
 from ccloss.training.checkpoint import (
     Progress,
     find_checkpoint,
@@ -24,9 +25,12 @@ from ccloss.training.metrics import Predictions, measure
 from ccloss.training.progress import NullProgress, ProgressReporter, WarningLog, epoch_text
 from ccloss.training.provenance import provenance
 from ccloss.training.records import Record, RunFolder
+from ccloss.training.static_step import StaticStep
 from ccloss.training.step import accumulation, epoch_seed, to_float, train_step
-from ccloss.training.tracking import MetricTracker
+from ccloss.training.tracking import EpochBuffers, MetricTracker
 from ccloss.training.writer import RunWriter
+
+T = TypeVar("T")
 
 
 class _Evaluation(NamedTuple):
@@ -39,7 +43,7 @@ class _Evaluation(NamedTuple):
         return {name: value for name, value in self.metrics.items() if not isinstance(value, list)}
 
 
-def train(
+def training_steps(
     config: RunConfig,
     folder: RunFolder,
     dataset: Dataset,
@@ -49,8 +53,11 @@ def train(
     allow_changed_data: bool = False,
     workers: int | None = None,
     reporter: ProgressReporter | None = None,
-) -> Record:
+) -> Generator[None, None, Record]:
     """Trains one network, evaluates it, and writes the result to its folder.
+
+    A generator: it returns the record, and yields after each step that is started on a GPU but not
+    finished, so that one process can train several networks in turn. :func:`train` runs it.
 
     Everything is checked before anything is written. On the CPU, a run that was killed and resumed
     ends in the same weights, bit for bit, as one that was not.
@@ -78,12 +85,13 @@ def train(
         on_main_process(lambda: _open(folder, config, resume, overwrite, stack))
         on_main_process(lambda: _check_data(folder, dataset, allow_changed_data, log))
         done = _restore(folder, run, log)
+        static = make_static_step(config, run, log.add)
         writer = RunWriter(folder, done)
 
         evaluation = None
         for epoch in range(done.epoch, run.epochs):
             started = time.perf_counter()
-            line = _train_epoch(config, run, epoch, done.step, reporter)
+            line = yield from _train_epoch(config, run, static, epoch, done.step, reporter)
             warning = run.state.loss.diagnose(line["terms"])
             if warning is not None:
                 log.add(warning)
@@ -109,48 +117,95 @@ def train(
         return writer.write_result(make_record, run, result.predictions, dataset.test)
 
 
+def train(config: RunConfig, folder: RunFolder, dataset: Dataset, **options: Any) -> Record:
+    """Trains one network; arguments, result and errors are those of :func:`training_steps`."""
+    return run_to_end(training_steps(config, folder, dataset, **options))
+
+
+def run_to_end(steps: Generator[None, None, T]) -> T:
+    """What a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(T, end.value)
+
+
 def _train_epoch(
-    config: RunConfig, run: Components, epoch: int, first_step: int, reporter: ProgressReporter
-) -> dict[str, Any]:
+    config: RunConfig,
+    run: Components,
+    static: StaticStep | CapturedStep | None,
+    epoch: int,
+    first_step: int,
+    reporter: ProgressReporter,
+) -> Generator[None, None, dict[str, Any]]:
     """Trains for one epoch, or for what ``max_steps`` leaves of it; its metrics."""
     run.state.network.train()
     run.state.loss.train()
     run.freeze_backbone(epoch < config.freeze_backbone_epochs)
     # Layers that draw random numbers draw the same ones after a resume.
-    torch.manual_seed(epoch_seed(config.seed, epoch, run.accelerator.process_index))
+    seed = epoch_seed(config.seed, epoch, run.accelerator.process_index)
     steps = min(len(run.train_loader), run.total_steps - first_step)
+    rates = [run.schedule(first_step + step) for step in range(steps)]
+    if static is None:
+        buffers = EpochBuffers(steps, run.accelerator.device)
+        progress = _eager_steps(config, run, buffers, epoch, rates, seed)
+    else:
+        buffers = static.buffers
+        progress = _static_steps(static, epoch, rates, seed)
     tracker = MetricTracker(
         run.accelerator,
+        buffers,
         epoch=epoch,
         first_step=first_step,
-        steps=steps,
         total_steps=run.total_steps,
         batch_size=config.batch_size,
     )
-    batches = reporter.track(
-        itertools.islice(run.train_loader.epoch(epoch), steps),
-        f"epoch {epoch + 1}/{run.epochs}",
-        steps,
-    )
-    for index, (_, images, labels) in enumerate(batches):
+    for _ in reporter.track(progress, f"epoch {epoch + 1}/{run.epochs}", steps):
+        tracker.advance()
+        if tracker.sync_due:
+            reporter.status(tracker.sync())
+        if static is not None:
+            yield
+    return {**tracker.summary(), "learning_rate": rates[-1]}
+
+
+def _eager_steps(
+    config: RunConfig,
+    run: Components,
+    buffers: EpochBuffers,
+    epoch: int,
+    rates: Sequence[float],
+    seed: int,
+) -> Iterator[None]:
+    torch.manual_seed(seed)
+    batches = zip(rates, run.train_loader.epoch(epoch), strict=False)
+    for index, (rate, (_, images, labels)) in enumerate(batches):
         if run.mixing is not None:
             images, labels = run.mixing(to_float(images), labels, epoch, index)
-        part, parts = accumulation(index, steps, config.accumulation_steps)
+        part, parts = accumulation(index, len(rates), config.accumulation_steps)
         output, terms = train_step(
             run.state,
             images,
             labels,
-            learning_rate=run.schedule(first_step + index),
+            learning_rate=rate,
             clip_grad_norm=config.clip_grad_norm,
             part=part,
             parts=parts,
         )
         if run.average is not None and part + 1 == parts:
             run.average.update_parameters(run.model)
-        tracker.update(output, terms, labels)
-        if tracker.sync_due:
-            reporter.status(tracker.sync())
-    return {**tracker.summary(), "learning_rate": run.schedule(first_step + steps - 1)}
+        buffers.store(output, terms, labels)
+        yield
+
+
+def _static_steps(
+    step: StaticStep | CapturedStep, epoch: int, rates: Sequence[float], seed: int
+) -> Iterator[None]:
+    step.start_epoch(epoch, rates, seed)
+    for _ in rates:
+        step()
+        yield
 
 
 def _is_due(config: RunConfig, run: Components, epoch: int) -> bool:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ccloss.errors import InputError, did_you_mean
 from ccloss.losses import Loss
@@ -25,7 +25,7 @@ def build_optimizer(config: RunConfig, model: Classifier, loss: Loss) -> torch.o
     return _make(config, _groups(config, model, loss))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float | Tensor) -> None:
     """Sets the learning rate of every group of parameters."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get(SCALE, 1.0)

@@ -32,7 +32,7 @@ def train_step(
     images: Tensor,
     labels: Tensor,
     *,
-    learning_rate: float,
+    learning_rate: float | Tensor,
     clip_grad_norm: float | None = None,
     part: int = 0,
     parts: int = 1,
@@ -43,7 +43,7 @@ def train_step(
         state: network, loss and optimiser; they are changed.
         images: (N, C, H, W) uint8, or float in [0, 1].
         labels: (N,) int64, or (N, K) rows of probabilities.
-        learning_rate: of this step.
+        learning_rate: of this step; a captured step needs a tensor.
         clip_grad_norm: largest norm of the gradient of all parameters; ``None``: no clipping.
         part: position of this batch among those whose gradients are averaged, from 0.
         parts: number of these batches.

@@ -14,43 +14,35 @@ SYNC_SECONDS = 0.5
 """Time between reads of the loss terms within an epoch. Each read waits for the device."""
 
 
-class MetricTracker:
-    """Tracks the terms of the loss and the training accuracy of one epoch.
+class EpochBuffers:
+    """Terms of the loss and correct predictions of the steps of an epoch, on the device.
+
+    The tensors keep their addresses from one epoch to the next, so a captured step can write them.
 
     Args:
-        accelerator: device and processes.
-        epoch: number of the epoch, from 0.
-        first_step: optimiser steps before this epoch.
-        steps: optimiser steps of this epoch.
-        total_steps: optimiser steps of the run.
-        batch_size: images in a step, over all processes.
+        steps: largest number of steps of an epoch.
+        device: of the network.
+
+    Attributes:
+        step: (1,) int64, the number of stored steps.
+        correct: scalar float32, the correct predictions in them.
+        names: names of the terms; empty before the first step.
+        terms: (steps, T), the terms of each step.
     """
 
-    def __init__(
-        self,
-        accelerator: Any,
-        *,
-        epoch: int,
-        first_step: int,
-        steps: int,
-        total_steps: int,
-        batch_size: int,
-    ) -> None:
-        self._accelerator = accelerator
-        self._epoch = epoch
-        self._first_step = first_step
-        self._steps = steps
-        self._total_steps = total_steps
-        self._batch_size = batch_size
-        self._names: list[str] = []
-        self._history = torch.empty(0)  # [steps, terms], on the device
-        self._correct = torch.zeros((), dtype=torch.long, device=accelerator.device)
-        self._step = 0  # steps that are stored
-        self._synced = 0  # steps that are known to be finite
-        self._started = self._last_sync = time.perf_counter()
+    def __init__(self, steps: int, device: torch.device) -> None:
+        self.step = torch.zeros(1, dtype=torch.int64, device=device)
+        self.correct = torch.zeros((), device=device)
+        self.names: list[str] = []
+        self.terms = torch.empty(steps, 0, device=device)
 
-    def update(self, output: Output, terms: dict[str, Tensor], labels: Tensor) -> None:
-        """Stores the terms of one step on the device.
+    def reset(self) -> None:
+        """Starts an epoch."""
+        self.step.zero_()
+        self.correct.zero_()
+
+    def store(self, output: Output, terms: dict[str, Tensor], labels: Tensor) -> None:
+        """Stores one step. It does not wait for the device.
 
         Args:
             output: of the network.
@@ -59,12 +51,50 @@ class MetricTracker:
                 class counts as correct.
         """
         values = torch.stack([term.detach() for term in terms.values()])
-        if self._step == 0:
+        if not self.names:
             # One allocation for all steps: small tensors kept from every step fragment memory.
-            self._names, self._history = list(terms), values.new_empty(self._steps, len(terms))
-        self._history[self._step] = values
+            self.names = list(terms)
+            self.terms = values.new_zeros(len(self.terms), len(terms))
+        self.terms.index_copy_(0, self.step, values[None])
+        self.correct += _correct(output.logits.detach(), labels)
+        self.step += 1
+
+
+class MetricTracker:
+    """Tracks the terms of the loss and the training accuracy of one epoch.
+
+    Args:
+        accelerator: device and processes.
+        buffers: where the steps of this epoch are stored.
+        epoch: number of the epoch, from 0.
+        first_step: optimiser steps before this epoch.
+        total_steps: optimiser steps of the run.
+        batch_size: images in a step, over all processes.
+    """
+
+    def __init__(
+        self,
+        accelerator: Any,
+        buffers: EpochBuffers,
+        *,
+        epoch: int,
+        first_step: int,
+        total_steps: int,
+        batch_size: int,
+    ) -> None:
+        self._accelerator = accelerator
+        self._buffers = buffers
+        self._epoch = epoch
+        self._first_step = first_step
+        self._total_steps = total_steps
+        self._batch_size = batch_size
+        self._step = 0  # steps that are stored, perhaps not yet on the device
+        self._synced = 0  # steps that are known to be finite
+        self._started = self._last_sync = time.perf_counter()
+
+    def advance(self) -> None:
+        """Counts a step that the device stores in the buffers."""
         self._step += 1
-        self._correct = self._correct + _correct(output.logits.detach(), labels)
 
     @property
     def sync_due(self) -> bool:
@@ -77,17 +107,17 @@ class MetricTracker:
         Raises:
             DivergenceError: a term is NaN or infinite.
         """
-        values = self._history[self._synced : self._step].cpu()
+        values = self._buffers.terms[self._synced : self._step].cpu()
         self._require_finite(values)
         self._synced = self._step
-        terms = dict(zip(self._names, values.mean(0).tolist(), strict=True))
+        terms = dict(zip(self._buffers.names, values.mean(0).tolist(), strict=True))
         images = self._synced * self._batch_size
         own_images = images / self._accelerator.num_processes
         seconds = time.perf_counter() - self._started
         steps_left = self._total_steps - self._first_step - self._synced
         self._last_sync = time.perf_counter()
         return (
-            f"{terms_text(terms)}  train {100 * self._correct.item() / own_images:.2f} %  "
+            f"{terms_text(terms)}  train {100 * self._buffers.correct.item() / own_images:.2f} %  "
             f"{images / seconds:.0f} images/s  "
             f"{duration(seconds / self._synced * steps_left)} left"
         )
@@ -98,16 +128,16 @@ class MetricTracker:
         Raises:
             DivergenceError: a term is NaN or infinite.
         """
-        values = self._history[: self._step]
+        values = self._buffers.terms[: self._step]
         self._require_finite(values[self._synced :].cpu())
         seconds = time.perf_counter() - self._started
         means = self._accelerator.reduce(values.mean(0), "mean").tolist()
-        correct = self._accelerator.reduce(self._correct, "sum").item()
+        correct = self._accelerator.reduce(self._buffers.correct, "sum").item()
         images = self._step * self._batch_size
         return {
             "epoch": self._epoch + 1,
             "step": self._first_step + self._step,
-            "terms": dict(zip(self._names, means, strict=True)),
+            "terms": dict(zip(self._buffers.names, means, strict=True)),
             "train_accuracy": 100 * correct / images,
             "train_seconds": seconds,
             "images_per_second": images / seconds,
@@ -119,7 +149,7 @@ class MetricTracker:
         if not bool(invalid.any()):
             return
         index = int(invalid.nonzero()[0, 0])
-        terms = dict(zip(self._names, values[index].tolist(), strict=True))
+        terms = dict(zip(self._buffers.names, values[index].tolist(), strict=True))
         step = self._first_step + self._synced + index + 1
         raise DivergenceError(
             f"the loss is not finite at step {step} (epoch {self._epoch + 1}): "

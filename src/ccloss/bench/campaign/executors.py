@@ -9,15 +9,17 @@ import multiprocessing
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing.synchronize import Event
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
 from ccloss.errors import InputError
+from ccloss.training.devices import fp32_without_tf32
 
 T = TypeVar("T")
 
@@ -59,6 +61,75 @@ class SerialExecutor:
         with thread_limit(self.threads):
             future.set_result(job(argument))
         return future
+
+
+class InterleavingExecutor:
+    """Executes several runs in this process: one step of each in turn.
+
+    A job is a generator function. Its generator yields where the next job may continue: after a
+    step that has been started on the GPU. Each job has a CUDA stream, so the GPU executes the steps
+    of different jobs at the same time. What a job does between two yields is not interrupted, so
+    jobs may use global state such as random generators.
+
+    Args:
+        slots: number of runs at a time.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._submitted: SimpleQueue[_Job | None] = SimpleQueue()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._submitted.put(None)
+        self._thread.join()
+
+    def submit(self, job: Callable[[Any], Generator[None, None, T]], argument: Any) -> "Future[T]":
+        future: Future[T] = Future()
+        self._submitted.put(_Job(job(argument), future))
+        return future
+
+    def _work(self) -> None:
+        # Runs start and end in any order, so none of them may restore this setting of the process.
+        with fp32_without_tf32("fp32"):
+            jobs: list[_Job] = []
+            while not self._stop.is_set():
+                while not jobs or not self._submitted.empty():
+                    job = self._submitted.get()
+                    if job is None:
+                        break
+                    jobs.append(job)
+                jobs = [job for job in jobs if job.step()]
+            for job in jobs:
+                job.steps.close()
+
+
+class _Job:
+    """A generator, its CUDA stream, and the future of its result."""
+
+    def __init__(self, steps: Generator[None, None, Any], future: "Future[Any]") -> None:
+        self.steps = steps
+        self._future = future
+        self._stream = torch.cuda.Stream() if torch.cuda.is_available() else None
+
+    def step(self) -> bool:
+        """Continues to the next yield. Returns whether there is more to do."""
+        try:
+            with torch.cuda.stream(self._stream):
+                next(self.steps)
+        except StopIteration as end:
+            self._future.set_result(end.value)
+        except BaseException as error:
+            self._future.set_exception(error)
+        else:
+            return True
+        return False
 
 
 class ProcessExecutor:
@@ -182,6 +253,11 @@ def thread_limit(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def gpu_count() -> int:
+    """Number of visible GPUs."""
+    return torch.cuda.device_count()
 
 
 def device_count() -> int:

@@ -5,20 +5,20 @@ import functools
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ccloss.bench.campaign.executors import Executor
+from ccloss.bench.campaign.executors import Executor, InterleavingExecutor
 from ccloss.bench.campaign.plan import Run, require_same_experiment
 from ccloss.data.sources import Dataset
 from ccloss.errors import BusyError, InputError
 from ccloss.training.components import load_data
 from ccloss.training.config import RunConfig
 from ccloss.training.devices import on_main_process
-from ccloss.training.loop import train
+from ccloss.training.loop import run_to_end, training_steps
 from ccloss.training.progress import ProgressReporter
 
 MAX_CRASHES = 3
@@ -101,7 +101,8 @@ def run_campaign(
     """
     for run in runs:
         require_same_experiment(run)
-    job = functools.partial(execute_run, data_root=data_root, workers=workers, reporter=reporter)
+    execute = run_steps if isinstance(executor, InterleavingExecutor) else execute_run
+    job = functools.partial(execute, data_root=data_root, workers=workers, reporter=reporter)
     remaining = on_main_process(lambda: [run for run in runs if not run.folder.finished])
     failures: list[Outcome] = []
     while remaining:
@@ -125,18 +126,25 @@ def run_campaign(
     return failures
 
 
-def execute_run(
+def execute_run(run: Run, **options: Any) -> Outcome:
+    """Executes one run in the calling process; the options are those of :func:`run_steps`."""
+    return run_to_end(run_steps(run, **options))
+
+
+def run_steps(
     run: Run,
     data_root: Path | None = None,
     workers: int | None = None,
     reporter: ProgressReporter | None = None,
-) -> Outcome:
-    """Executes one run in the calling process and stores an error in its folder."""
+) -> Generator[None, None, Outcome]:
+    """Executes one run and stores an error in its folder; yields as ``training_steps`` does."""
     if on_main_process(lambda: run.folder.finished):  # by another campaign since the planning
         return Outcome(run)
     try:
         dataset = _load_data(run.config, data_root, reporter)
-        train(run.config, run.folder, dataset, resume=True, workers=workers, reporter=reporter)
+        yield from training_steps(
+            run.config, run.folder, dataset, resume=True, workers=workers, reporter=reporter
+        )
     except BusyError:
         return Outcome(run, locked=True)
     except Exception as error:
