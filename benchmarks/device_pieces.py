@@ -68,7 +68,7 @@ def tests(settings: Settings) -> Iterator[Row]:
     started = time.monotonic()
     with contextlib.suppress(subprocess.TimeoutExpired):
         done = subprocess.run(
-            [*command, "tests/training"],
+            [*command, "tests/training/test_gpu.py"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -288,7 +288,7 @@ def _timm(settings: Settings, config: RunConfig, case: Case) -> Action:
         def __getitem__(self, index: int) -> Any:
             return self.transform(Image.fromarray(pixels)), index % case.classes
 
-    create_loader: Any = timm.data.create_loader
+    create_loader: Any = timm.data.create_loader  # type: ignore[attr-defined]
     loader = create_loader(
         Images(),
         input_size=(3, size, size),

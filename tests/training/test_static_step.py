@@ -1,6 +1,8 @@
 """The step over static tensors: equal to the eager step, and free of what capture forbids."""
 
+import dataclasses
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from torch import Tensor
 from capture_guard import CaptureGuard, NotCapturableError
 from ccloss.data.loader import MemoryLoader
 from ccloss.losses import LOSSES
-from ccloss.training import loop
+from ccloss.training import capture, loop
 from ccloss.training.components import Components, build_components
 from ccloss.training.records import RunFolder
 from ccloss.training.static_step import StaticStep
@@ -150,3 +152,32 @@ def test_preserved_undoes_steps() -> None:
     for tensor, value in zip(after[: len(before)], before, strict=True):
         assert torch.equal(tensor, value)
     assert not any(bool(tensor.any()) for tensor in after[len(before) :])
+
+
+def on_gpu(run: Components) -> Components:
+    """The parts of a run as if its device was a GPU."""
+    accelerator = SimpleNamespace(device=torch.device("cuda", 0), num_processes=1)
+    return dataclasses.replace(run, accelerator=accelerator)
+
+
+def test_step_that_cannot_be_captured_is_eager_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(step: StaticStep) -> None:
+        raise capture.CaptureError("it needs 2.0 GiB of device memory")
+
+    monkeypatch.setattr(capture, "CapturedStep", fail)
+    warnings: list[str] = []
+    config, run = small_config(), components()
+    assert capture.make_static_step(config, on_gpu(run), warnings.append) is None
+    assert len(warnings) == 1
+    assert warnings[0].endswith("slower: it needs 2.0 GiB of device memory")
+    assert capture.make_static_step(config, run, warnings.append) is None  # on a CPU
+    assert len(warnings) == 1
+
+
+def test_loss_that_reads_values_is_not_captured() -> None:
+    warnings: list[str] = []
+    run = on_gpu(components(loss=UNSUPPORTED))
+    assert capture.make_static_step(small_config(loss=UNSUPPORTED), run, warnings.append) is None
+    assert UNSUPPORTED in warnings[0]
