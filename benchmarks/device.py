@@ -9,12 +9,14 @@ or a hang of one of them costs that piece only. Each writes one line a measureme
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +77,16 @@ def measure(name: str, settings: Settings) -> None:
 
     _, function = pieces()[name]
     device = device_name(torch.device(settings.device))
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    heading = {
+        "started": started,
+        "dry_run": settings.dry_run,
+        "threads": torch.get_num_threads(),
+        "provenance": provenance(device),
+    }
     file = settings.out / f"device-{name}.jsonl"
     with open(file, "w") as stream:
-        for row in [{"provenance": provenance(device), "dry_run": settings.dry_run}]:
-            print(json.dumps(row), file=stream, flush=True)
-        for row in function(settings):
+        for row in itertools.chain([heading], function(settings)):
             print(json.dumps(row), file=stream, flush=True)
             print(f"{name}: {json.dumps(row)[:160]}", flush=True)
 

@@ -1,13 +1,46 @@
-"""Writes the finished runs below a folder to one JSON Lines file.
+"""Adds results to ``benchmarks/results``.
 
 python -m benchmarks.merge_results runs/mnist benchmarks/results/mnist.jsonl
+    writes the finished runs below a folder to one JSON Lines file
+python -m benchmarks.merge_results OUT
+    adds the files that benchmarks.device has written to OUT
 """
 
+import json
 import sys
 from pathlib import Path
 
+from benchmarks.measurement import RESULTS
 from ccloss.bench.results import write_campaign
 
+
+def merge_device(out: Path, results: Path = RESULTS) -> list[str]:
+    """Appends the lines of each file to the file of the same name, except those it has.
+
+    Returns:
+        A line for each file.
+
+    Raises:
+        ValueError: the files are those of a dry run.
+    """
+    files = sorted(out.glob("*.jsonl"))
+    for file in files:
+        lines = file.read_text().splitlines()
+        if lines and json.loads(lines[0]).get("dry_run"):
+            raise ValueError(f"{file} is of a dry run, whose numbers mean nothing")
+    added = []
+    for file in files:
+        target = results / file.name
+        known = target.read_text() if target.exists() else ""
+        new = [line for line in file.read_text().splitlines() if line not in known.splitlines()]
+        target.write_text(known + "".join(f"{line}\n" for line in new))
+        added.append(f"{target}: {len(new)} lines added")
+    return added
+
+
 if __name__ == "__main__":
-    folder, file = map(Path, sys.argv[1:])
-    print(f"{file}: {write_campaign(folder, file)} runs")
+    if len(sys.argv) == 2:
+        print("\n".join(merge_device(Path(sys.argv[1]))))
+    else:
+        folder, file = map(Path, sys.argv[1:])
+        print(f"{file}: {write_campaign(folder, file)} runs")
