@@ -6,9 +6,9 @@ the growth of a process's peak, the gradient included. Errors are relative to pa
 """
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -118,10 +118,23 @@ def _peak_growth(name: str, samples: int, classes: int) -> float:
     loss = alternatives(samples, classes)[name]
     loss(*batch(64, classes)).backward()  # imports and pools are not part of the growth
     vectors, labels = batch(samples, classes)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _reset_peak()
     loss(vectors, labels).backward()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (after - before) * 1024 / (vectors.numel() * vectors.element_size())
+    return (_status("VmHWM") - before) / (vectors.numel() * vectors.element_size())
+
+
+def _reset_peak() -> int:
+    """Lower the peak of this process's memory to its current size in bytes, and return it. Linux."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(field: str) -> int:
+    """A size in bytes from the kernel's status of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
 
 
 def errors(loss: Loss, spread: float | None) -> dict[str, float]:

@@ -133,6 +133,7 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         monkeypatch.setattr(functional, "SMALL_BATCH", 0)
     if request.param == "large":
         monkeypatch.setattr(functional, "LARGE_BATCH", 0)
+        monkeypatch.setattr(functional, "BLOCK", 3)
         monkeypatch.setattr(functional, "LARGE_TABLE", 1)
     return str(request.param)
 
@@ -380,9 +381,8 @@ def test_compiles_without_graph_breaks(kind: str) -> None:
     expected = channel_correlation(plain, labels, num_classes=4)
     got = torch.compile(channel_correlation, fullgraph=True)(traced, labels, num_classes=4)
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
-    torch.testing.assert_close(
-        gradient(got, traced), gradient(expected, plain), rtol=1e-5, atol=1e-9
-    )
+    truth = gradient(expected, plain)
+    assert (gradient(got, traced) - truth).norm() <= 1e-6 * truth.norm()
 
 
 @pytest.mark.parametrize("kind", ["hard", "mixup"])
