@@ -124,7 +124,7 @@ def _peak_growth(name: str, samples: int, classes: int) -> float:
 
 
 def _reset_peak() -> int:
-    """Lower the peak of this process's memory to its current size in bytes, and return it. Linux."""
+    """Lower the peak of this process (Linux) to its current size in bytes, and return it."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
