@@ -6,12 +6,14 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 from pydantic import ValidationError
 
 from ccloss import __version__
 from ccloss.cli.compare import compare
+from ccloss.cli.config_file import use_files
 from ccloss.cli.data import cache, list_data, verify
 from ccloss.cli.export import export, push
 from ccloss.cli.losses import losses
@@ -49,6 +51,7 @@ app = App(
     name="ccloss",
     version=__version__,
     help="Train and compare image classifiers with CC-Loss (Song et al., 2020).",
+    config=use_files,
 )
 data_app = App(name="data", help="List and verify data sets, and manage the cache.")
 data_app.command(list_data, name="list")
@@ -93,6 +96,8 @@ def _message(error: Exception) -> str | None:
     """The message for an error that the user can fix; ``None`` for any other error."""
     if isinstance(error, CycloptsError) and isinstance(error.__cause__, ValidationError):
         return explain(error.__cause__)
+    if isinstance(error, UnusedCliTokensError):
+        return _unused_tokens(error)
     if isinstance(error, ValidationError):
         return explain(error)
     if isinstance(error, CycloptsError | InputError | DivergenceError):
@@ -103,6 +108,17 @@ def _message(error: Exception) -> str | None:
         return "out of memory; use a smaller network, a smaller --batch-size or fewer --jobs"
     package = type(error).__module__.partition(".")[0]
     return f"{package}: {error}" if package in THIRD_PARTY else None
+
+
+def _unused_tokens(error: UnusedCliTokensError) -> str:
+    """The message for words without a meaning: a switch takes no value."""
+    unused = error.unused_tokens or []
+    tokens = list(error.root_input_tokens or [])
+    for option, word in pairwise(tokens):
+        if word in unused and word.lower() in ("true", "false") and option.startswith("--"):
+            name = option.removeprefix("--").removeprefix("no-")
+            return f"{option} takes no value, got {word!r}; write --{name} or --no-{name}"
+    return str(error)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

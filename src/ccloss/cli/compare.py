@@ -7,7 +7,7 @@ from pathlib import Path
 from ccloss.bench.experiment import Experiment
 from ccloss.cli.campaign import execute, print_costs, require_consistent
 from ccloss.cli.console import is_main_process, print_line, print_table
-from ccloss.cli.parameters import ExperimentFields, Resources
+from ccloss.cli.parameters import ConfigFile, ExperimentFields, Resources
 from ccloss.cli.report import write_report
 from ccloss.errors import InputError, did_you_mean
 from ccloss.training.config import ATTENTION_SUFFIX
@@ -21,6 +21,7 @@ def compare(
     rounds: int = 3,
     out: Path = Path("runs/compare"),
     resources: Resources = Resources(),
+    config: ConfigFile = None,
     dry_run: bool = False,
 ) -> int:
     """Train several losses under one protocol and write a table, figures and a page.
@@ -34,6 +35,7 @@ def compare(
         rounds: Number of runs per loss. Their seeds count up from --seed.
         out: Folder of the comparison.
         resources: Where and how the runs are executed.
+        config: A .toml file with settings of the runs, which other options override.
         dry_run: List the runs, their state and their estimated time. Train nothing.
     """
     from ccloss.bench.campaign.plan import plan

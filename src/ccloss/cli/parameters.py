@@ -11,6 +11,10 @@ from ccloss.bench.experiment import Experiment
 
 DataRoot = Annotated[Path | None, Parameter(env_var="CCLOSS_DATA")]
 
+ConfigFile = Path | None
+"""File whose fields are the options that the command line does not give; read by
+:func:`ccloss.cli.config_file.use_files`."""
+
 ExperimentFields = Annotated[Experiment, Parameter(name="*")]
 """Every field of an experiment as an option of its own."""
 

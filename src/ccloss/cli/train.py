@@ -7,9 +7,10 @@ from typing import Any
 
 from ccloss.bench.experiment import Experiment
 from ccloss.cli.console import is_main_process, print_line, print_table, progress_reporter
-from ccloss.cli.parameters import DataRoot, ExperimentFields
+from ccloss.cli.parameters import ConfigFile, DataRoot, ExperimentFields
 from ccloss.data.catalog import resolve_data_name
 from ccloss.training.config import RunConfig
+from ccloss.training.files import to_json
 from ccloss.training.records import RunFolder
 
 
@@ -22,6 +23,9 @@ def train(
     overwrite: bool = False,
     allow_changed_data: bool = False,
     workers: int | None = None,
+    trackers: str = "",
+    config: ConfigFile = None,
+    print_config: bool = False,
 ) -> None:
     """Train one network. Options of the loss are given as --loss.OPTION, e.g. --loss.weight 0.5.
 
@@ -33,23 +37,32 @@ def train(
         overwrite: Delete the run in the folder and train again.
         allow_changed_data: Continue, with a warning, if the images have changed.
         workers: Processes that decode large images. By default as many as the cores allow.
+        trackers: Experiment trackers, separated by commas: wandb, mlflow, tensorboard, or others of
+            Accelerate.
+        config: File with settings of the run, which other options override: a .toml file, or the
+            experiment.json of a run.
+        print_config: Print the complete settings as JSON, which --config reads, and train nothing.
     """
     from ccloss.bench.campaign.plan import resolve_for
     from ccloss.training import loop
     from ccloss.training.components import load_data
 
     folder = RunFolder(out)
-    config = resolve_for(experiment, folder, data_root)
+    run = resolve_for(experiment, folder, data_root)
+    if print_config:
+        print(to_json(run.to_dict()).decode(), end="")
+        return
     reporter = progress_reporter()
-    dataset = load_data(config, data_root, reporter)
+    dataset = load_data(run, data_root, reporter)
     record = loop.train(
-        config,
+        run,
         folder,
         dataset,
         resume=resume,
         overwrite=overwrite,
         allow_changed_data=allow_changed_data,
         workers=workers,
+        trackers=[name.strip() for name in trackers.split(",") if name.strip()],
         reporter=reporter,
     )
     if is_main_process():

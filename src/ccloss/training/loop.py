@@ -27,6 +27,7 @@ from ccloss.training.provenance import provenance
 from ccloss.training.records import Record, RunFolder
 from ccloss.training.static_step import StaticStep
 from ccloss.training.step import accumulation, epoch_seed, to_float, train_step
+from ccloss.training.trackers import Trackers, check_trackers
 from ccloss.training.tracking import EpochBuffers, MetricTracker
 from ccloss.training.writer import RunWriter
 
@@ -52,6 +53,7 @@ def training_steps(
     overwrite: bool = False,
     allow_changed_data: bool = False,
     workers: int | None = None,
+    trackers: Sequence[str] = (),
     reporter: ProgressReporter | None = None,
 ) -> Generator[None, None, Record]:
     """Trains one network, evaluates it, and writes the result to its folder.
@@ -70,6 +72,7 @@ def training_steps(
         overwrite: delete the run in the folder and train again.
         allow_changed_data: resume with a warning if the images have changed.
         workers: processes on this machine that decode large images; ``None``: by its cores.
+        trackers: names of experiment trackers of Accelerate that receive the metrics.
         reporter: shows the progress.
 
     Raises:
@@ -79,6 +82,7 @@ def training_steps(
     """
     reporter = reporter or NullProgress()
     log = WarningLog(reporter)
+    check_trackers(trackers)
     with contextlib.ExitStack() as stack:
         stack.enter_context(fp32_without_tf32(config.precision))
         run = build_components(config, dataset, workers, log.add)
@@ -87,6 +91,7 @@ def training_steps(
         done = _restore(folder, run, log)
         static = make_static_step(config, run, log.add)
         writer = RunWriter(folder, done)
+        tracking = stack.enter_context(Trackers(trackers, folder, config))
 
         evaluation = None
         for epoch in range(done.epoch, run.epochs):
@@ -101,6 +106,7 @@ def training_steps(
             line["evaluation"] = evaluation and evaluation.scalars
             line["seconds"] = time.perf_counter() - started
             writer.write_epoch(line, run)
+            tracking.log(line)
             done = Progress(line["epoch"], line["step"])
             reporter.epoch(epoch_text(line, run.epochs))
 

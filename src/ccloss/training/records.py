@@ -7,6 +7,7 @@ A run's folder holds::
     metrics.jsonl              one line per epoch
     checkpoints/               the last two states
     tensorboard/               the metrics as events
+    trackers/                  files of experiment trackers
     model.safetensors          the trained weights
     test_sample.safetensors    features and attention of some test images, for the figures
     record.json                the result; written last, so that its presence means *finished*
@@ -128,6 +129,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
+        self.trackers = self.path / "trackers"
         self.model = self.path / "model.safetensors"
         self.test_sample = self.path / "test_sample.safetensors"
         self.record = self.path / "record.json"

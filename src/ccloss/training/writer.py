@@ -68,12 +68,12 @@ class RunWriter:
 
     def _write_epoch(self, line: Mapping[str, Any], run: Components) -> None:
         self._folder.append_metrics(line)
-        self._events.add_scalars(line["epoch"], dict(_scalars(line)))
+        self._events.add_scalars(line["epoch"], dict(scalars(line)))
         done = Progress(line["epoch"], line["step"])
         save_checkpoint(self._folder.checkpoints, done, run.modules, run.state.optimizer)
 
 
-def _scalars(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def scalars(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """A line of metrics as named numbers."""
     for group in ("terms", "evaluation"):
         for name, value in (line[group] or {}).items():

@@ -1,0 +1,91 @@
+"""Experiments from files: ``--config FILE``, and the options of a run to continue."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, ArgumentCollection
+from cyclopts.config import Dict
+
+from ccloss.bench.experiment import Experiment
+from ccloss.errors import InputError, did_you_mean
+from ccloss.training.config import RunConfig
+from ccloss.training.files import read_json
+from ccloss.training.records import RunFolder
+
+
+def use_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fills options that the command line does not give, as a configuration source of cyclopts.
+
+    The files are those of ``--config`` and, after it, the configuration of the run that
+    ``--continue-from`` names.
+
+    Raises:
+        InputError: a file cannot be read, or has an unknown field.
+    """
+    given = {argument.name: argument.tokens[0].value for argument in arguments if argument.tokens}
+    sources = {}
+    if "--config" in given:
+        sources[given["--config"]] = read_fields(Path(given["--config"]))
+    if "--continue-from" in given:
+        folder = RunFolder(given["--continue-from"])
+        fields = _known_fields(folder.read_config())
+        sources[str(folder.experiment)] = _without(fields, "init_from", "continue_from")
+    for source, fields in sources.items():
+        # Within the command's name: outside of it, `data` is the name of another command.
+        Dict({commands[-1]: _texts(fields)}, source=source)(app, commands, arguments)
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The fields of an experiment in a file.
+
+    Args:
+        path: a ``.toml`` file with any fields, or a ``.json`` file with all fields, such as the
+            ``experiment.json`` of a run or what ``--print-config`` prints.
+
+    Raises:
+        InputError: it cannot be read, is of another kind, or has an unknown field.
+    """
+    if path.suffix == ".json":
+        try:
+            return _known_fields(RunConfig.from_dict(read_json(path, "an experiment")))
+        except InputError as error:
+            raise InputError(f"config {path}: {error}") from None
+    if path.suffix != ".toml":
+        raise InputError(f"config must be a .json or .toml file, got {path}")
+    try:
+        fields = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"config {path} cannot be read ({reason})") from None
+    known = [field.name for field in dataclasses.fields(Experiment)]
+    fields = {name.replace("-", "_"): value for name, value in fields.items()}
+    for name in fields:
+        if name not in known:
+            raise InputError(f"config {path}: unknown field {name!r}{did_you_mean(name, known)}")
+    return fields
+
+
+def _known_fields(config: RunConfig) -> dict[str, Any]:
+    """The fields of a run that are not left open."""
+    return {name: value for name, value in config.to_dict().items() if value is not None}
+
+
+def _texts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as a command line gives them: options of a loss that are lists become text."""
+    options = fields.get("loss_options")
+    if not options:  # cyclopts does not accept an empty mapping
+        return _without(fields, "loss_options")
+    if not isinstance(options, Mapping):
+        return dict(fields)
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in options.items()
+    }
+    return {**fields, "loss_options": texts}
+
+
+def _without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
