@@ -1,0 +1,95 @@
+"""Settings from files, the complete settings of a run, and a run that continues another one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ccloss.cli.app import main
+from ccloss.training.records import RunFolder
+
+SMALL = ["--data", "digits", "--train-limit", "130", "--test-limit", "50", "--epochs", "1"]
+
+TOML = """
+data = "digits"
+learning-rate = 0.05
+trivial_augment = true
+[loss_options]
+weight = 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *options: str) -> dict:
+    assert main(["train", *options, "--print-config"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_options_override_the_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.toml").write_text(TOML)
+    fields = printed(capsys, "--config", "a.toml", "--learning-rate", "0.1", "--epochs", "3")
+    assert (fields["data"], fields["learning_rate"], fields["epochs"]) == ("digits", 0.1, 3)
+    assert fields["trivial_augment"] is True
+    assert fields["loss_options"] == {"weight": 2}
+    assert printed(capsys, "--config", "a.toml", "--no-trivial-augment")["learning_rate"] == 0.05
+    assert not (folder / "runs").exists()
+
+
+def test_printed_settings_and_those_of_a_run_can_be_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*SMALL, "--loss.class-weights", "1,1,1,1,1,0.5,2,1,1,1", "--warmup-steps", "2"]
+    fields = printed(capsys, *options)
+    (folder / "a.json").write_text(json.dumps(fields))
+    assert printed(capsys, "--config", "a.json") == fields
+    assert main(["train", "--config=a.json", "--out", "run"]) == 0
+    assert json.loads((folder / "run" / "experiment.json").read_text()) == fields
+
+
+def test_run_is_continued_with_its_own_settings(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SMALL, "--momentum", "0.8", "--out", "first"]) == 0
+    assert main(["train", "--continue-from", "first", "--epochs", "2", "--out", "second"]) == 0
+    first, second = (RunFolder(name).read_record() for name in ("first", "second"))
+    changed = {k for k, v in second.experiment.items() if first.experiment[k] != v}
+    assert changed == {"epochs", "continue_from"}
+    assert second.provenance["parent"]["run"] == "first"
+    assert main(["train", "--continue-from", "missing", "--out", "third"]) == 2
+    assert "missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.toml", "epochz = 3", "config a.toml: unknown field 'epochz'; did you mean 'epochs'?"),
+        ("a.toml", "epochs = ", "config a.toml cannot be read"),
+        ("a.toml", "epochs = 0", "epochs must be greater than or equal to 1, got '0'"),
+        ("a.json", "{}", "config a.json: field 'data' is missing"),
+        ("a.yaml", "epochs: 3", "config must be a .json or .toml file, got a.yaml"),
+        ("b.toml", None, "config b.toml cannot be read (No such file or directory)"),
+    ],
+)
+def test_bad_files_are_one_line(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    text: str | None,
+    message: str,
+) -> None:
+    if text is not None:
+        (folder / name).write_text(text)
+    assert main(["train", "--config", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line.replace("--config", "config").replace("--epochs", "epochs")
+
+
+def test_value_of_a_switch_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--pretrained", "false"]) == 2
+    message = "error: --pretrained takes no value, got 'false'; write --pretrained or"
+    assert capsys.readouterr().err.startswith(message)
