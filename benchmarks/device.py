@@ -61,7 +61,7 @@ def pieces() -> dict[str, tuple[float, Callable[[Settings], Iterator[Row]]]]:
 
     return {
         "tests": (60, device_pieces.tests),
-        "steps": (120, device_pieces.steps),
+        "steps": (150, device_pieces.steps),
         "rounds": (60, device_pieces.rounds),
         "loss": (45, device_pieces.loss),
         "training": (float("inf"), device_pieces.training),

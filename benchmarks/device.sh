@@ -19,7 +19,7 @@ sizes() {
     done
 }
 
-command=$1
+command=${1-}
 case $command in
 prepare)
     data=$2 folder=$3

@@ -5,7 +5,7 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,7 @@ TABLE1_CASES = (
     Case("cars196", "resnet18", 196, 3),
     Case("cars196", "vgg16", 196, 3),
 )
-"""All that :func:`benchmarks.write_performance.table1_hours` needs; Cars are decoded by workers."""
+"""All that :func:`benchmarks.gpu_section.table1_seconds` needs; Cars are decoded by workers."""
 
 SMALL_CASE = Case("digits", "convnet", 10, 1)
 
@@ -103,21 +103,29 @@ class _Measurement(NamedTuple):
 
 
 def _step_measurements(settings: Settings) -> Iterator[_Measurement]:
-    cases: Sequence[Case] = (SMALL_CASE,) if settings.dry_run else TABLE1_CASES
-    precisions = ("fp32",) if settings.dry_run else ("bf16", "fp32")
-    main = cases[0]
-    for precision, (name, build) in itertools.product(precisions, _ALTERNATIVES.items()):
-        if precision == "bf16" or settings.dry_run or name in ("captured", "eager"):
-            yield _measurement(settings, main, precision, "ce", name, build)
+    """In order of value; compilation takes longest and comes last."""
+    if settings.dry_run:
+        for name in _ALTERNATIVES:
+            yield _measurement(settings, SMALL_CASE, "fp32", "ce", name)
+        yield _measurement(settings, SMALL_CASE, "fp32", "cc", "captured")
+        return
+    main, second, *_ = TABLE1_CASES
+    for name in ("captured", "eager", "timm", "plain"):
+        yield _measurement(settings, main, "bf16", "ce", name)
     for loss in ("ce+cam", "cc"):
-        yield _measurement(settings, main, precisions[0], loss, "captured", _captured)
-    for case in cases[1:]:
+        yield _measurement(settings, main, "bf16", loss, "captured")
+    for case in TABLE1_CASES:
         name = "eager" if case.data == "cars196" else "captured"
-        yield _measurement(settings, case, precisions[0], "ce", name, _ALTERNATIVES[name])
-    if not settings.dry_run:
-        for name in ("eager", "timm", "reduce-overhead"):
-            build = _ALTERNATIVES[name]
-            yield _measurement(settings, cases[1], precisions[0], "ce", name, build)
+        yield _measurement(settings, case, "fp32", "ce", name)
+    yield _measurement(settings, main, "fp32", "ce", "eager")
+    for name in ("captured", "eager", "timm"):
+        yield _measurement(settings, second, "bf16", "ce", name)
+    for case, name in (
+        (main, "reduce-overhead"),
+        (main, "captured and compiled"),
+        (second, "reduce-overhead"),
+    ):
+        yield _measurement(settings, case, "bf16", "ce", name)
 
 
 def _measurement(
@@ -126,7 +134,6 @@ def _measurement(
     precision: str,
     loss: str,
     name: str,
-    build: "Callable[[Settings, RunConfig, Case], Action]",
 ) -> _Measurement:
     config = _config(settings, case, loss, precision)
     row = {
@@ -137,7 +144,7 @@ def _measurement(
         "batch": config.batch_size,
         "alternative": name,
     }
-    return _Measurement(row, lambda: build(settings, config, case))
+    return _Measurement(row, partial(_ALTERNATIVES[name], settings, config, case))
 
 
 def _attempt(measurement: _Measurement, settings: Settings) -> Row:
@@ -324,7 +331,6 @@ _ALTERNATIVES: Mapping[str, Callable[[Settings, RunConfig, Case], Action]] = {
     "reduce-overhead": _reduce_overhead,
     "captured and compiled": _compiled,
 }
-"""In order of value."""
 
 
 def _autocast(settings: Settings, config: RunConfig) -> Any:

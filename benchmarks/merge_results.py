@@ -15,7 +15,7 @@ from ccloss.bench.results import write_campaign
 
 
 def merge_device(out: Path, results: Path = RESULTS) -> list[str]:
-    """Appends the lines of each file to the file of the same name, except those it has.
+    """Appends each file to the file of the same name. A file that was added before is completed.
 
     Returns:
         A line for each file.
@@ -31,9 +31,11 @@ def merge_device(out: Path, results: Path = RESULTS) -> list[str]:
     added = []
     for file in files:
         target = results / file.name
-        known = target.read_text() if target.exists() else ""
-        new = [line for line in file.read_text().splitlines() if line not in known.splitlines()]
-        target.write_text(known + "".join(f"{line}\n" for line in new))
+        new = file.read_text().splitlines()
+        known = target.read_text().splitlines() if target.exists() else []
+        if new and new[0] in known:
+            new = [line for line in new if line not in known]
+        target.write_text("".join(f"{line}\n" for line in [*known, *new]))
         added.append(f"{target}: {len(new)} lines added")
     return added
 

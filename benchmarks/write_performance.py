@@ -5,29 +5,19 @@ A file or row without data reads "not measured". A test rebuilds the page and co
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import gpu_section
+from benchmarks.gpu_section import MISSING
 from benchmarks.measurement import RESULTS, median_ratio
 from ccloss.bench.report.text import markdown_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-MISSING = "not measured"
 OURS = "ccloss, same fp32"
 
 Content = dict[str, Any]
-
-GPU_ROWS = (
-    "captured step, ResNet18, batch 32: times the steps/s of the eager step",
-    "captured step, ResNet18, batch 32: times the images/s of timm",
-    "share of time the GPU is busy during replay",
-    "five rounds in one process: times the time of one round",
-    "step of CC: times the time of CE + CAM",
-    "five rounds of 300 epochs of ResNet18 on CIFAR-100",
-    "all of Table 1",
-)
-"""Rows of the GPU section; no device has been available."""
 
 INTRODUCTION = """# Performance
 
@@ -173,12 +163,6 @@ def start_up(content: Content) -> str:
     return markdown_table(lines, numbers=True)
 
 
-def gpu() -> str:
-    """The GPU section."""
-    lines: list[Sequence[str]] = [["quantity", "result"], *([row, MISSING] for row in GPU_ROWS)]
-    return f"## GPU\n\nNo GPU has been available.\n\n{markdown_table(lines, numbers=True)}"
-
-
 def text() -> str:
     """The whole page."""
     command = "python -m benchmarks."
@@ -188,7 +172,7 @@ def text() -> str:
         section("Training throughput", "throughput", f"{command}throughput", throughput),
         section("Data loading", "data_loading", f"{command}data_loading", data_loading),
         section("Start-up", "start_up", f"{command}start_up", start_up),
-        gpu(),
+        gpu_section.section(RESULTS),
     ]
     return "\n".join([INTRODUCTION, *(part.strip() + "\n" for part in sections)])
 

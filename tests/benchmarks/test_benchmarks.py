@@ -1,9 +1,14 @@
 """What the benchmarks compute from times. No test asserts how fast anything is."""
 
 import json
+import math
+import pickle
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +20,23 @@ def measurement(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     from benchmarks import measurement
 
     return measurement
+
+
+def module_fixture(name: str) -> Any:
+    """A fixture that imports a benchmark."""
+
+    @pytest.fixture
+    def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        monkeypatch.syspath_prepend(ROOT)
+        return import_module(f"benchmarks.{name}")
+
+    return module
+
+
+gpu_section = module_fixture("gpu_section")
+merge_results = module_fixture("merge_results")
+device_images = module_fixture("device_images")
+device_pieces = module_fixture("device_pieces")
 
 
 @pytest.fixture
@@ -52,7 +74,8 @@ def test_page_without_results_reads_not_measured(write_performance, monkeypatch,
     monkeypatch.setattr(write_performance, "RESULTS", tmp_path)
     page = write_performance.text()
     assert page.count("\nnot measured\n") == 5
-    assert page.count("| not measured") == len(write_performance.GPU_ROWS)
+    assert page.count("| not measured") == 10
+    assert "has not run on a GPU yet" in page
 
 
 def test_step_table_shows_ratios_to_cross_entropy(write_performance):
@@ -60,3 +83,108 @@ def test_step_table_shows_ratios_to_cross_entropy(write_performance):
     text = write_performance.step({"seconds": seconds})
     assert "`cc` relative to `ce+cam`: 1.500" in text
     assert "3.000" in text
+
+
+def write_rows(folder: Path, piece: str, rows: list[dict[str, Any]], **heading: Any) -> None:
+    """A result file of a piece of the GPU benchmark."""
+    origin = {"device": "GPU", "versions": {"torch": "2.11"}, "cuda": "13", "driver": "580"}
+    lines = [{"provenance": {**origin, "commit": "abc"}, "dry_run": False, **heading}, *rows]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (folder / f"device-{piece}.jsonl").write_text(text)
+
+
+def step_row(alternative: str, seconds: float, **fields: Any) -> dict[str, Any]:
+    main = {"data": "cifar100", "backbone": "resnet18", "precision": "bf16", "loss": "ce"}
+    return {**main, "alternative": alternative, "steps": 10, "seconds": [seconds], **fields}
+
+
+def test_gpu_section_shows_ratios_of_steps_per_second(gpu_section, tmp_path):
+    steps = [
+        step_row("eager", 6.0),
+        step_row("captured", 9.0),
+        step_row("captured", 1.0, kernels_per_step=250.0, busy=0.93),
+        step_row("captured", 1.1, loss="ce+cam"),
+        step_row("captured", 1.21, loss="cc"),
+        {**step_row("timm", 1.0), "error": "out of memory"},
+    ]
+    write_rows(tmp_path, "steps", steps)
+    rounds = [{"rounds": count, "layout": "graphs", "steps": 10, "seconds": [seconds]}
+              for count, seconds in ((1, 1.0), (5, 2.5))]  # fmt: skip
+    write_rows(tmp_path, "rounds", rounds)
+    text = gpu_section.section(tmp_path)
+    assert "Device: GPU (torch 2.11, CUDA 13, driver 580, commit abc)." in text
+    cells = dict(
+        tuple(cell.strip() for cell in line.strip("|").rsplit("|", 1))
+        for line in text.splitlines()
+        if line.startswith("| ")
+    )
+    name = "captured step, ResNet18, batch 32, bf16: times the steps/s of"
+    assert cells[f"{name} eager"] == "6.00"  # the later of two rows counts
+    assert cells[f"{name} timm"] == "not measured"  # a row with an error is no measurement
+    assert cells["step of CC: times the time of CE + CAM"] == "1.10"
+    assert cells["five rounds in one process: times the time of one round"] == "2.50"
+    assert cells["share of time the GPU is busy during replay"] == "93 %"
+    five = "five rounds of 300 epochs of ResNet18 on CIFAR-100, without evaluation (estimate)"
+    assert cells[five] == f"{300 * 1562 * 0.25 / 3600:.1f} h"  # 1,562 steps an epoch
+    assert cells["all of Table 1, one run at a time (estimate)"] == "not measured"
+
+
+def test_hours_of_table_1_are_the_steps_of_its_runs(gpu_section, tmp_path):
+    data_sets = {"mnist": "captured", "cifar100": "captured", "cars196": "eager"}
+    steps = [
+        step_row(alternative, 10.0, data=data, backbone=backbone, precision="fp32")
+        for data, alternative in data_sets.items()
+        for backbone in ("vgg16", "resnet18")
+    ]
+    write_rows(tmp_path, "steps", steps)
+    # one second a step; 7 rows, 2 backbones, 5 rounds, 300 epochs
+    expected = 7 * 2 * 5 * 300 * (60_000 // 32 + 50_000 // 32 + 8_144 // 16)
+    assert gpu_section.table1_seconds(gpu_section.Measurements(tmp_path)) == expected
+
+
+def test_merging_adds_new_lines_and_rejects_a_dry_run(merge_results, tmp_path):
+    out, results = tmp_path / "out", tmp_path / "results"
+    out.mkdir()
+    results.mkdir()
+    for time in ("1", "2"):
+        write_rows(out, "steps", [step_row("eager", 1.0)], started=time)
+        merge_results.merge_device(out, results)
+        merge_results.merge_device(out, results)
+    assert len((results / "device-steps.jsonl").read_text().splitlines()) == 4
+    write_rows(out, "steps", [], dry_run=True)
+    with pytest.raises(ValueError, match="dry run"):
+        merge_results.merge_device(out, results)
+
+
+def test_packed_images_are_unpacked_without_loss(device_images, monkeypatch, tmp_path):
+    monkeypatch.setattr(device_images, "PART_BYTES", 40_000)
+    monkeypatch.setattr(device_images, "COLUMN", 8)
+    generator = np.random.default_rng(0)
+    splits = {
+        split: (
+            generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
+            generator.integers(0, 3, count).tolist(),
+        )
+        for split, count in (("train", 20), ("test", 5))
+    }
+    parts = device_images.pack(splits, ["a", "b", "c"], tmp_path / "packed")
+    assert len(parts) > 1
+    device_images.unpack(tmp_path / "packed", tmp_path / "data")
+    for split, (pixels, labels) in splits.items():
+        stored = pickle.loads((tmp_path / "data" / "cifar-100-python" / split).read_bytes())
+        assert stored["fine_labels"] == labels
+        assert (stored["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) == pixels).all()
+    parts[-1].unlink()
+    with pytest.raises(ValueError, match="transfer all parts"):
+        device_images.unpack(tmp_path / "packed", tmp_path / "data")
+
+
+def test_every_piece_of_the_gpu_benchmark_runs_on_a_cpu(device_pieces, tmp_path):
+    settings = device_pieces.Settings(
+        out=tmp_path, data=None, device="cpu", steps=2, dry_run=True, deadline=math.inf
+    )
+    for piece in ("steps", "rounds", "loss", "training"):
+        rows = list(getattr(device_pieces, piece)(settings))
+        assert rows
+        assert not [row["error"] for row in rows if row.get("error")], piece
+    assert len((tmp_path / "digits-1-epochs.jsonl").read_text().splitlines()) == 3

@@ -31,7 +31,8 @@ class Resources:
     """Number of parallel runs on this machine. They share its GPUs."""
 
     rounds_per_device: int | None = None
-    """Number of parallel runs per GPU, or on the CPU if there is no GPU. Replaces --jobs."""
+    """Number of parallel runs per GPU, or on the CPU if there is no GPU. Replaces --jobs. On one
+    GPU, the runs share a process and their steps alternate."""
 
     threads_per_run: int | None = None
     """Threads of PyTorch per run. On CPUs the default is 1: the number of threads changes results
