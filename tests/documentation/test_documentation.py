@@ -32,3 +32,10 @@ def test_performance_agrees_with_its_records(monkeypatch: pytest.MonkeyPatch) ->
     from benchmarks import write_performance
 
     assert write_performance.text() == (ROOT / "docs" / "performance.md").read_text()
+
+
+def test_guarantees_name_existing_tests_and_results() -> None:
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    paths = re.findall(r"`((?:tests|benchmarks)/[^`]*)`", text)
+    assert len(paths) > 30
+    assert [path for path in paths if not (ROOT / path).exists()] == []

@@ -8,7 +8,7 @@ from ccloss.bench.paper import Column
 
 _WORDS: Mapping[str, str] = {
     "epochs": "{value} epoch{s} instead of {usual}",
-    "max_steps": "ended after {value} step{s} instead of the last epoch",
+    "max_steps": "{value} step{s} instead of all",
     "train_limit": "{value} training image{s} instead of all",
     "test_limit": "{value} test image{s} instead of all",
     "precision": "{value} instead of {usual}",

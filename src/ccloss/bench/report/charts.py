@@ -90,7 +90,7 @@ def calibration(rounds: Sequence[Record]) -> dict[str, Any] | None:
         "images": [count for count, _, _ in bins],
         "confidence": [rounded(confidence) for _, confidence, _ in bins],
         "accuracy": [rounded(accuracy) for _, _, accuracy in bins],
-        "error": rounded(fmean(error for error in errors if error is not None)),
+        "error": rounded(fmean(error for error in errors if error is not None), 12),
     }
 
 

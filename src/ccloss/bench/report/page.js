@@ -60,13 +60,13 @@
       const half = (end) => panel.interval.map((ends, row) => (ends ? Math.abs(ends[end] - panel.mean[row]) : 0));
       const published = panel.published.some((value) => value !== null);
       return [[
-        { x: panel.published, y: at, visible: published, mode: "markers", name: "published", marker: { symbol: "line-ns-open", size: 16, line: { width: 3 }, color: css("--muted") },
+        { x: panel.published, y: at, visible: published, mode: "markers", name: "published", marker: { symbol: "line-ns-open", size: 14, line: { width: 3 }, color: css("--muted") },
           hovertemplate: "published %{x:.2f} %<extra></extra>" },
         { x: panel.mean, y: at, mode: "markers", name: "measured", marker: { size: 9, color: css("--accent") },
           error_x: { type: "data", symmetric: false, array: half(1), arrayminus: half(0), color: css("--accent"), thickness: 1.6, width: 4 },
           hovertemplate: "measured %{x:.2f} %<extra></extra>" },
       ], layout({
-        height: 78 + 26 * at.length, showlegend: published, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
+        height: 78 + 26 * at.length, showlegend: published, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 }, itemsizing: "constant" },
         xaxis: axis({ title: "accuracy (%)" }), margin: { l: 48, r: 12, t: 26, b: 40 },
         yaxis: axis({ tickvals: at, ticktext: panel.rows.map((row) => tick(row)), range: [at.length - 0.5, -0.5], showgrid: false }),
       })];

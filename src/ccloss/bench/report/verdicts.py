@@ -195,7 +195,7 @@ def _against_zero(claim: Claim, row: str, column: TableColumn) -> Comparison:
     rounds = column.rows.get(row, {})
     measured = values(rounds, claim.metric)
     if rounds and not measured:
-        return Comparison(row, "", (), (), f"{claim.metric.label} is not defined in any round")
+        return Comparison(row, "", (), (), "not recorded or not defined in any round")
     return adjust([compare_with_zero(row, measured)])[0]
 
 
