@@ -25,6 +25,7 @@ from ccloss.bench.paper.claims import EXCEPTED, infeasible
 from ccloss.bench.paper.consistency import COMPLEXITY, inconsistencies
 from ccloss.bench.paper.tables import SCALE
 from ccloss.errors import InputError
+from ccloss.training.options import OPTIONS
 
 # What a row may change in a resolved experiment by the fields that its table varies: a loss brings
 # its attention with it.
@@ -251,6 +252,23 @@ def test_evaluations_are_no_deviation_and_older_networks_are() -> None:
     older = TABLE1.match(fields)
     assert older is not None
     assert older.deviations == (("head_norm", "none"), ("final_pool", "average"))
+
+
+def test_training_options_are_named_deviations() -> None:
+    fields = Experiment(data="mnist", loss="cc", precision="fp32").resolve().to_dict()
+    changed = {
+        "optimizer": "adamw", "schedule": "step", "decay_epochs": 7, "decay_factor": 0.5,
+        "warmup_epochs": 2.0, "accumulation_steps": 2, "clip_grad_norm": 1.0,
+        "backbone_learning_rate_factor": 0.1, "freeze_backbone_epochs": 1, "mixup": 0.2,
+        "cutmix": 1.0, "trivial_augment": True, "random_resized_crop": 0.08,
+        "random_erasing": 0.25, "sampler": "class-balanced", "samples_per_class": 2,
+        "ema_decay": 0.99, "init_from": "a/b",
+    }  # fmt: skip
+    # The others exclude one of these; a run on validation images belongs to no table.
+    assert OPTIONS.keys() - changed == {"nesterov", "warmup_steps", "select", "continue_from"}
+    match = TABLE1.match({**fields, **changed})
+    assert match is not None
+    assert dict(match.deviations) == changed
 
 
 def test_claims_name_rows_and_columns_of_their_table() -> None:
