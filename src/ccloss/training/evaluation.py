@@ -89,9 +89,8 @@ def load_network(record: Record, weights: Path) -> Classifier:
     return model.eval()
 
 
-def predict(run: Components, reporter: ProgressReporter) -> Predictions:
-    """The outputs of the evaluated network of a run on the images to evaluate."""
-    network = run.evaluated
+def predict(run: Components, network: Classifier, reporter: ProgressReporter) -> Predictions:
+    """The outputs of a network of a run on the images to evaluate."""
     if run.accelerator.num_processes > 1:
         # The model is saved with the batch statistics of the main process.
         broadcast(list(network.buffers()))

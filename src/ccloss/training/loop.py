@@ -21,7 +21,7 @@ from ccloss.training.components import Components, build_components
 from ccloss.training.config import RunConfig, differences
 from ccloss.training.devices import device_name, fp32_without_tf32, on_main_process
 from ccloss.training.evaluation import predict
-from ccloss.training.metrics import Predictions, measure
+from ccloss.training.metrics import Predictions, accuracy, measure
 from ccloss.training.progress import NullProgress, ProgressReporter, WarningLog, epoch_text
 from ccloss.training.provenance import provenance
 from ccloss.training.records import Record, RunFolder
@@ -112,10 +112,11 @@ def training_steps(
 
         if run.best is not None:
             run.evaluated.load_state_dict(run.best.model.state_dict())
-            log.add(f"the network of epoch {int(run.best.epoch)} is selected")
             evaluation = None
         # A run that was killed just before its record was written has no epoch left to train.
         result = evaluation or _evaluate(config, run, reporter)
+        if run.best is not None:
+            result.metrics["epoch"] = int(run.best.epoch)
 
         def make_record() -> Record:
             return _make_record(config, run, folder, dataset, result.metrics, log.texts)
@@ -220,9 +221,12 @@ def _is_due(config: RunConfig, run: Components, epoch: int) -> bool:
 
 
 def _evaluate(config: RunConfig, run: Components, reporter: ProgressReporter) -> _Evaluation:
-    predictions = predict(run, reporter)
+    predictions = predict(run, run.evaluated, reporter)
     split = "validation" if config.validation else "test"
-    return _Evaluation(predictions, {"split": split, **measure(predictions)})
+    metrics = {"split": split, **measure(predictions)}
+    if run.average is not None:
+        metrics["unaveraged_accuracy"] = accuracy(predict(run, run.model, reporter))
+    return _Evaluation(predictions, metrics)
 
 
 def _make_record(

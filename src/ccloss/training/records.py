@@ -64,14 +64,17 @@ class Record:
         experiment: the fields of :class:`~ccloss.training.config.RunConfig`.
         classes: class names in label order.
         evaluation: ``split``, ``images``, and every metric of
-            :data:`ccloss.training.metrics.METRICS` by name, after the last epoch.
-        steps: optimiser steps.
+            :data:`ccloss.training.metrics.METRICS` by name, after the last epoch. With ``select
+            best`` they are those of the selected ``epoch``; with ``ema_decay`` those of the
+            average, and ``unaveraged_accuracy`` is that of the weights themselves.
+        steps: training steps, one for each batch.
         seconds: wall time of the run, all sessions together, evaluation included.
         images_per_second: training images per second of training.
         parameters: number of parameters of the model.
         warnings: warnings of the run, one line each.
         provenance: see :func:`ccloss.training.provenance.provenance`; ``data`` holds the SHA-256
-            digests of the training and test images, ``revision`` the commit of a Hub repository.
+            digests of the training and test images, ``revision`` the commit of a Hub repository,
+            ``initial_weights`` or ``parent`` the model or run from which it started.
     """
 
     method: str
