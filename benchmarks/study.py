@@ -1,0 +1,210 @@
+"""Writes docs/study.md and its figure from the records of the study.
+
+    python -m benchmarks.study
+
+The plan is in study.md.jinja. A question whose campaign has no records yet reads "not run".
+"""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+from jinja2 import Environment, StrictUndefined
+
+from benchmarks.write_results import RESULTS, read
+from ccloss.bench.comparisons import LEVEL, Comparison, compare
+from ccloss.bench.groups import Setting, settings
+from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
+from ccloss.bench.statistics import power
+
+ROOT = Path(__file__).parents[1]
+TEMPLATE = ROOT / "benchmarks" / "study.md.jinja"
+PAGE = ROOT / "docs" / "study.md"
+FIGURES = ROOT / "docs" / "figures"
+
+PAIRS = (
+    ("ce+cam", "ce"),
+    ("cc", "ce+cam"),
+    ("cc reduction=mean", "ce+cam"),
+    ("class-overlap", "ce+cam"),
+    ("class-overlap", "cc"),
+)
+"""Planned comparisons; for each metric they are one family."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of the study.
+
+    Attributes:
+        label: its name with the unit.
+        digits: decimal places.
+    """
+
+    label: str
+    digits: int
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric("accuracy (%)", 2),
+    "nll": Metric("negative log-likelihood", 4),
+    "calibration_error": Metric("calibration error (%)", 2),
+    "feature_ratio": Metric("feature ratio", 4),
+    "attention_ratio": Metric("attention ratio", 4),
+    "attention_merged_pairs": Metric("merged pairs of classes in attention (%)", 1),
+    "attention_nearest_mean_accuracy": Metric("nearest-mean accuracy on attention (%)", 1),
+    "feature_nearest_mean_accuracy": Metric("nearest-mean accuracy on features (%)", 2),
+}
+"""Metrics by name in the records; accuracy is the primary one."""
+
+Rows = dict[str, dict[int, float]]
+
+
+class Answer(NamedTuple):
+    """What the records say about one question.
+
+    Attributes:
+        means: table of methods and metrics.
+        differences: table of the planned comparisons.
+        sentences: one for each comparison of accuracy.
+        rounds: rounds of each method.
+    """
+
+    means: str
+    differences: str
+    sentences: list[str]
+    rounds: int
+
+
+def answer(campaign: str) -> Answer | None:
+    """Tables and sentences of a question; ``None`` before it was run."""
+    if not (RESULTS / f"{campaign}.jsonl").exists():
+        return None
+    (setting,) = settings(read(campaign))
+    values = {name: _values(setting, name) for name in METRICS}
+    compared = {name: _compare(setting, name, rows) for name, rows in values.items()}
+    _draw(campaign, compared)
+    return Answer(
+        _means(setting, values),
+        _differences(compared),
+        [_sentence(each) for each in compared["accuracy"]],
+        len(next(iter(setting.methods.values()))),
+    )
+
+
+def text() -> str:
+    """The whole page."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    spread = _known_spread()
+    return environment.from_string(TEMPLATE.read_text()).render(
+        answer=answer,
+        spread=f"{spread:.2f}",
+        power={gain: f"{power(gain, spread, 10):.2f}" for gain in (0.1, 0.15, 0.3)},
+    )
+
+
+def _known_spread() -> float:
+    """Standard deviation of CC-Loss minus CE + CAM over seeds, in points, in older MNIST runs."""
+    (setting,) = settings(read("mnist"))
+    found = setting.comparison("cc", "ce+cam")
+    assert found is not None
+    return statistics.stdev(found.differences)
+
+
+def _values(setting: Setting, metric: str) -> Rows:
+    rows: Rows = {}
+    for method, rounds in setting.methods.items():
+        found = {seed: record.evaluation.get(metric) for seed, record in rounds.items()}
+        if all(value is not None for value in found.values()):
+            rows[method] = {seed: float(value) for seed, value in found.items()}
+    return rows
+
+
+def _compare(setting: Setting, metric: str, rows: Rows) -> list[Comparison]:
+    pairs = [pair for pair in PAIRS if all(name in rows for name in pair)]
+    counted = metric == "accuracy" or metric.endswith("nearest_mean_accuracy")
+    resolution = 100 / int(setting.first.evaluation["images"]) if counted else 0.0
+    return compare(rows, pairs, resolution=resolution)
+
+
+def _means(setting: Setting, values: Mapping[str, Rows]) -> str:
+    lines = [["method", *(METRICS[name].label for name in values)]]
+    for method in setting.methods:
+        cells = [
+            f"{statistics.mean(rows[method].values()):.{METRICS[name].digits}f}"
+            if method in rows
+            else NONE
+            for name, rows in values.items()
+        ]
+        lines.append([method, *cells])
+    return markdown_table(lines, numbers=True).strip()
+
+
+def _differences(compared: Mapping[str, list[Comparison]]) -> str:
+    lines = [["metric", "comparison", "difference", "95 % interval", "p", "adjusted p"]]
+    for name, comparisons in compared.items():
+        form = f"+.{METRICS[name].digits}f"
+        lines += [
+            [
+                METRICS[name].label,
+                f"{each.row} − {each.other}",
+                NONE if each.estimate is None else format(each.estimate, form),
+                interval_text(each.interval, form),
+                p_text(each.p),
+                p_text(each.p_adjusted),
+            ]
+            for each in comparisons
+        ]
+    return markdown_table(lines, numbers=True).strip()
+
+
+def _sentence(each: Comparison) -> str:
+    """The outcome of one comparison of accuracy."""
+    if each.interval is None or each.estimate is None:
+        return f"{each.row} minus {each.other}: not enough data ({each.missing})."
+    words = f"{each.row} minus {each.other}: {each.estimate:+.2f} points (95 % interval "
+    words += f"{interval_text(each.interval, '+.2f')}, adjusted p {p_text(each.p_adjusted)}"
+    if each.sign:
+        return f"{words}): a significant difference."
+    if each.is_equivalent():
+        return f"{words}): no significant difference, and none larger than {each.bound:.2f} points."
+    return f"{words}): inconclusive."
+
+
+def _draw(campaign: str, compared: Mapping[str, list[Comparison]]) -> None:
+    """One panel a metric: estimates with their 95 % intervals."""
+    figure, axes = plt.subplots(2, 4, figsize=(13, 5.2), layout="constrained", sharey=True)
+    names = [f"{row} − {other}" for row, other in PAIRS]
+    names = [name for name in names if any(name == _name(each) for each in compared["accuracy"])]
+    for (metric, comparisons), axis in zip(compared.items(), axes.flat, strict=True):
+        axis.axvline(0, color="0.6", linewidth=1)
+        for each in comparisons:
+            if each.estimate is None or each.interval is None:
+                continue
+            low, high = each.interval.low, each.interval.high
+            colour = "C0" if each.p_adjusted is not None and each.p_adjusted < LEVEL else "0.45"
+            y = names.index(_name(each))
+            axis.plot([low, high], [y, y], color=colour, linewidth=2)
+            axis.plot(each.estimate, y, "o", color=colour)
+        axis.set_title(METRICS[metric].label, fontsize=9)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+    rounds = len(compared["accuracy"][0].seeds)
+    figure.suptitle(
+        f"Difference of means with 95 % interval, n = {rounds} seeds; blue: significant",
+        fontsize=11,
+    )
+    figure.savefig(FIGURES / f"{campaign}.png", dpi=110)
+    plt.close(figure)
+
+
+def _name(each: Comparison) -> str:
+    return f"{each.row} − {each.other}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(text())
+    print(PAGE)
