@@ -42,7 +42,7 @@ def outcome(folder: Path) -> tuple[dict[str, Tensor], list[Any]]:
 def assert_same(first: Any, second: Any) -> None:
     assert first[1] == pytest.approx(second[1], rel=1e-2)
     for name, value in first[0].items():
-        torch.testing.assert_close(second[0][name], value, **TOLERANCE, msg=name)
+        torch.testing.assert_close(second[0][name], value, **TOLERANCE)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

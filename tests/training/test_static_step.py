@@ -176,8 +176,10 @@ def test_step_that_cannot_be_captured_is_eager_with_one_warning(
     assert len(warnings) == 1
 
 
-def test_loss_that_reads_values_is_not_captured() -> None:
+@pytest.mark.parametrize("fields", [{"loss": UNSUPPORTED}, {"mixup": 0.2}, {"ema_decay": 0.9}])
+def test_what_capture_does_not_support_is_eager(fields: dict[str, Any]) -> None:
     warnings: list[str] = []
-    run = on_gpu(components(loss=UNSUPPORTED))
-    assert capture.make_static_step(small_config(loss=UNSUPPORTED), run, warnings.append) is None
-    assert UNSUPPORTED in warnings[0]
+    run = on_gpu(components(**fields))
+    assert capture.make_static_step(small_config(**fields), run, warnings.append) is None
+    assert len(warnings) == 1
+    assert str(next(iter(fields.values()))) in warnings[0]
