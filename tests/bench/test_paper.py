@@ -259,7 +259,7 @@ def test_training_options_are_named_deviations() -> None:
     changed = {
         "optimizer": "adamw", "schedule": "step", "decay_epochs": 7, "decay_factor": 0.5,
         "warmup_epochs": 2.0, "accumulation_steps": 2, "clip_grad_norm": 1.0,
-        "backbone_learning_rate_factor": 0.1, "freeze_backbone_epochs": 1, "mixup": 0.2,
+        "backbone_rate_factor": 0.1, "freeze_backbone_epochs": 1, "mixup": 0.2,
         "cutmix": 1.0, "trivial_augment": True, "random_resized_crop": 0.08,
         "random_erasing": 0.25, "sampler": "class-balanced", "samples_per_class": 2,
         "ema_decay": 0.99, "init_from": "a/b",

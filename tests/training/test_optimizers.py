@@ -41,7 +41,7 @@ class Trained:
 
 @pytest.mark.parametrize("name", STATES)
 def test_training_continues_from_a_checkpoint_bit_for_bit(tmp_path: Path, name: str) -> None:
-    options = {"optimizer": name, "backbone_learning_rate_factor": 0.5}
+    options = {"optimizer": name, "backbone_rate_factor": 0.5}
     straight, resumed = Trained(**options), Trained(**options)
     for seed in (1, 2):
         straight.step(seed)
@@ -58,7 +58,7 @@ def test_training_continues_from_a_checkpoint_bit_for_bit(tmp_path: Path, name: 
 def test_backbone_has_its_own_learning_rate() -> None:
     """At a small rate, plain SGD moves each weight in proportion to its learning rate."""
     plain = {"momentum": 0.0, "weight_decay": 0.0}
-    slow, usual = Trained(**plain, backbone_learning_rate_factor=0.25), Trained(**plain)
+    slow, usual = Trained(**plain, backbone_rate_factor=0.25), Trained(**plain)
     changes = []
     for run in (slow, usual):
         before = run.weights()

@@ -19,7 +19,7 @@ DATA = small_data()
 
 TOGETHER = {
     "optimizer": "adamw", "learning_rate": 0.01, "warmup_epochs": 1, "mixup": 0.4, "cutmix": 1.0,
-    "ema_decay": 0.8, "accumulation_steps": 3, "backbone_learning_rate_factor": 0.5,
+    "ema_decay": 0.8, "accumulation_steps": 3, "backbone_rate_factor": 0.5,
     "freeze_backbone_epochs": 1, "clip_grad_norm": 1.0, "epochs": 4,
 }  # fmt: skip
 

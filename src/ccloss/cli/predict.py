@@ -1,13 +1,14 @@
 """``ccloss predict``: classes of images."""
 
+import contextlib
 import csv
 import io
+import itertools
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
@@ -18,6 +19,9 @@ from ccloss.errors import InputError
 if TYPE_CHECKING:
     from ccloss.inference.model import Prediction, TrainedModel
     from ccloss.output import Output
+
+    Sink = Callable[[Sequence[Prediction], Output], None]
+    """Takes the predictions of a batch and the network's output on it."""
 
 
 def predict(
@@ -48,6 +52,7 @@ def predict(
     """
     from ccloss.inference.images import find_images
     from ccloss.inference.loading import load_trained
+    from ccloss.validation import require_positive_integer
 
     for path in paths:
         if path.startswith("-") and path != "-":
@@ -56,27 +61,21 @@ def predict(
     model = load_trained(run, device or _default_device())
     if features is not None:
         model.classifier("--features")
-    results = _predict(model, find_images(paths, sys.stdin), top, batch_size, workers)
-    if features is not None:
-        _write_features(features, results)
-    if csv_file is not None:
-        _write(csv_file, _to_csv(results.predictions, min(top, len(model.classes))))
-    if json_file is not None:
-        _write(json_file, _to_json(results.predictions))
-    if csv_file is None and json_file is None:
-        _print(results.predictions)
-    for error in results.errors:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-    return 1 if results.errors else 0
-
-
-@dataclass
-class _Results:
-    """Predictions and outputs of the images that can be read, and errors of the others."""
-
-    predictions: "list[Prediction]" = field(default_factory=list)
-    outputs: "list[Output]" = field(default_factory=list)
-    errors: list[InputError] = field(default_factory=list)
+    require_positive_integer("top", top)
+    require_positive_integer("batch_size", batch_size)
+    images = find_images(paths, sys.stdin)
+    with contextlib.ExitStack() as stack:
+        sinks: list[Sink] = []
+        if features is not None:
+            sinks.append(stack.enter_context(_features_file(features)))
+        if csv_file is not None:
+            sinks.append(stack.enter_context(_csv_file(csv_file, min(top, len(model.classes)))))
+        if json_file is not None:
+            sinks.append(stack.enter_context(_json_file(json_file)))
+        if csv_file is None and json_file is None:
+            sinks.append(stack.enter_context(_table()))
+        unreadable = _predict(model, images, top, batch_size, workers, sinks)
+    return 1 if unreadable else 0
 
 
 def _check_outputs(*paths: Path | None) -> None:
@@ -99,80 +98,116 @@ def _default_device() -> str:
 
 
 def _predict(
-    model: "TrainedModel", images: Sequence[str], top: int, batch_size: int, workers: int | None
-) -> _Results:
+    model: "TrainedModel",
+    images: Sequence[str],
+    top: int,
+    batch_size: int,
+    workers: int | None,
+    sinks: Sequence["Sink"],
+) -> int:
+    """Sends the predictions of each batch to the sinks. Returns the number of unreadable images."""
     from ccloss.training.components import workers_per_process
-    from ccloss.validation import require_positive_integer
 
-    require_positive_integer("top", top)
-    require_positive_integer("batch_size", batch_size)
-    results = _Results()
     batches = model.outputs(images, batch_size, workers_per_process(workers))
-    total = -(-len(images) // batch_size)
+    total, unreadable = -(-len(images) // batch_size), 0
     for sources, output, errors in progress_reporter().track(batches, "prediction", total):
-        results.predictions += model.most_probable(sources, output.logits, top)
-        results.outputs.append(output._replace(feature_map=None))
-        results.errors += errors
-    return results
+        predictions = list(model.most_probable(sources, output.logits, top))
+        for sink in sinks:
+            sink(predictions, output)
+        for error in errors:
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+        unreadable += len(errors)
+    return unreadable
 
 
-def _print(predictions: "Iterable[Prediction]") -> None:
+# ---- where predictions go ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _table() -> "Iterator[Sink]":
+    """Prints a table at the end: its columns are as wide as their longest cells."""
     rows = []
-    for prediction in predictions:
-        source = prediction.source
-        for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
-            rows.append((source, name, f"{100 * probability:.2f} %"))
-            source = ""
+
+    def add(predictions: "Sequence[Prediction]", _: "Output") -> None:
+        for prediction in predictions:
+            source = prediction.source
+            for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+                rows.append((source, name, f"{100 * probability:.2f} %"))
+                source = ""
+
+    yield add
     if rows:
         print_table(("image", "class", "probability"), rows)
 
 
-def _to_csv(predictions: "Iterable[Prediction]", top: int) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    ranks = range(1, top + 1)
-    writer.writerow(["path", *(f"{name}_{k}" for k in ranks for name in ("class", "probability"))])
-    for each in predictions:
-        pairs = zip(each.classes, each.probabilities, strict=True)
-        writer.writerow([each.source, *(value for pair in pairs for value in pair)])
-    return file.getvalue()
+@contextlib.contextmanager
+def _csv_file(path: Path, top: int) -> "Iterator[Sink]":
+    with _text_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = [f"{name}_{k}" for k in range(1, top + 1) for name in ("class", "probability")]
+        writer.writerow(["path", *names])
+
+        def add(predictions: "Sequence[Prediction]", _: "Output") -> None:
+            for each in predictions:
+                pairs = zip(each.classes, each.probabilities, strict=True)
+                writer.writerow([each.source, *(value for pair in pairs for value in pair)])
+
+        yield add
 
 
-def _to_json(predictions: "Iterable[Prediction]") -> str:
-    content = [
-        {
-            "path": each.source,
-            "classes": [
-                {"name": name, "probability": probability}
-                for name, probability in zip(each.classes, each.probabilities, strict=True)
-            ],
-        }
-        for each in predictions
-    ]
-    return json.dumps(content, indent=2) + "\n"
+@contextlib.contextmanager
+def _json_file(path: Path) -> "Iterator[Sink]":
+    """A list with an object on each line."""
+    with _text_file(path) as file:
+        separators = itertools.chain("[", itertools.repeat(","))
+
+        def add(predictions: "Sequence[Prediction]", _: "Output") -> None:
+            for each in predictions:
+                classes = [
+                    {"name": name, "probability": probability}
+                    for name, probability in zip(each.classes, each.probabilities, strict=True)
+                ]
+                content = json.dumps({"path": each.source, "classes": classes})
+                file.write(f"{next(separators)}\n{content}")
+
+        yield add
+        file.write("[]\n" if next(separators) == "[" else "\n]\n")
 
 
-def _write(path: Path, text: str) -> None:
-    from ccloss.training.files import write_atomically
-
-    if str(path) == "-":
-        sys.stdout.write(text)
-    else:
-        # Names of files that are not UTF-8 keep their bytes.
-        write_atomically(path, text.encode("utf-8", "surrogateescape"))
-
-
-def _write_features(path: Path, results: _Results) -> None:
+@contextlib.contextmanager
+def _features_file(path: Path) -> "Iterator[Sink]":
     """Writes ``paths`` (n,), ``features`` (n, D) and, if the network has it, ``attention``."""
     import numpy as np
 
     from ccloss.training.files import write_atomically
 
-    arrays = {"paths": np.array([each.source for each in results.predictions], dtype=np.str_)}
-    for name in ("features", "attention"):
-        values = [getattr(output, name) for output in results.outputs]
-        if values[0] is not None:
-            arrays[name] = np.concatenate(values)
+    paths: list[str] = []
+    values: dict[str, list[np.ndarray[Any, Any]]] = {"features": [], "attention": []}
+
+    def add(predictions: "Sequence[Prediction]", output: "Output") -> None:
+        paths.extend(each.source for each in predictions)
+        for name, arrays in values.items():
+            value = getattr(output, name)
+            if value is not None:
+                arrays.append(value.numpy())
+
+    yield add
+    found = {name: np.concatenate(arrays) for name, arrays in values.items() if arrays}
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, allow_pickle=False, paths=np.array(paths, dtype=np.str_), **found)
     write_atomically(path, file.getvalue())
+
+
+@contextlib.contextmanager
+def _text_file(path: Path) -> Iterator[TextIO]:
+    """Standard output, or a file that appears when it is complete."""
+    from ccloss.training.files import open_atomically
+
+    if str(path) == "-":
+        yield sys.stdout
+        return
+    with open_atomically(path) as binary:
+        # Names of files that are not UTF-8 keep their bytes.
+        text = io.TextIOWrapper(binary, "utf-8", "surrogateescape", newline="")
+        yield text
+        text.detach()  # writes what is buffered, and leaves the file open

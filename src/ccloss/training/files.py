@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ccloss.errors import InputError
 
@@ -21,11 +21,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: it could not be written; names the file.
     """
+    with open_atomically(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which replaces ``path`` at the end of the block if there is no error.
+
+    Raises:
+        OSError: it could not be written; names the file.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with naming(path):
         try:
             with open(temporary, "xb") as file:  # with the permissions that the umask allows
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

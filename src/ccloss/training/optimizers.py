@@ -35,10 +35,10 @@ def _groups(config: RunConfig, model: Classifier, loss: Loss) -> list[dict[str, 
     """The parameters in the order of the modules, whatever the number of groups."""
     backbone = list(model.backbone.parameters())
     others = [*model.head.parameters(), *loss.parameters()]
-    if config.backbone_learning_rate_factor == 1:
+    if config.backbone_rate_factor == 1:
         return [{"params": backbone + others}]
     return [
-        {"params": backbone, SCALE: config.backbone_learning_rate_factor},
+        {"params": backbone, SCALE: config.backbone_rate_factor},
         {"params": others},
     ]
 

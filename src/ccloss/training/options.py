@@ -56,7 +56,7 @@ class TrainingOptions:
     clip_grad_norm: PositiveFloat | None = None
     """Largest norm of the gradient; default: no clipping."""
 
-    backbone_learning_rate_factor: PositiveFloat = 1.0
+    backbone_rate_factor: PositiveFloat = 1.0
     """Learning rate of the backbone relative to that of the head."""
 
     freeze_backbone_epochs: NonNegativeInt = 0
