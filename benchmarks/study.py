@@ -25,6 +25,9 @@ TEMPLATE = ROOT / "benchmarks" / "study.md.jinja"
 PAGE = ROOT / "docs" / "study.md"
 FIGURES = ROOT / "docs" / "figures"
 
+QUESTIONS = ("study-digits", "study-mnist")
+"""Campaigns of the questions."""
+
 PAIRS = (
     ("ce+cam", "ce"),
     ("cc", "ce+cam"),
@@ -85,14 +88,18 @@ def answer(campaign: str) -> Answer | None:
         return None
     (setting,) = settings(read(campaign))
     values = {name: _values(setting, name) for name in METRICS}
-    compared = {name: _compare(setting, name, rows) for name, rows in values.items()}
-    _draw(campaign, compared)
+    compared = comparisons(setting)
     return Answer(
         _means(setting, values),
         _differences(compared),
         [_sentence(each) for each in compared["accuracy"]],
         len(next(iter(setting.methods.values()))),
     )
+
+
+def comparisons(setting: Setting) -> dict[str, list[Comparison]]:
+    """The planned comparisons of each metric."""
+    return {name: _compare(setting, name, _values(setting, name)) for name in METRICS}
 
 
 def text() -> str:
@@ -145,7 +152,7 @@ def _means(setting: Setting, values: Mapping[str, Rows]) -> str:
 
 def _differences(compared: Mapping[str, list[Comparison]]) -> str:
     lines = [["metric", "comparison", "difference", "95 % interval", "p", "adjusted p"]]
-    for name, comparisons in compared.items():
+    for name, family in compared.items():
         form = f"+.{METRICS[name].digits}f"
         lines += [
             [
@@ -156,7 +163,7 @@ def _differences(compared: Mapping[str, list[Comparison]]) -> str:
                 p_text(each.p),
                 p_text(each.p_adjusted),
             ]
-            for each in comparisons
+            for each in family
         ]
     return markdown_table(lines, numbers=True).strip()
 
@@ -174,14 +181,16 @@ def _sentence(each: Comparison) -> str:
     return f"{words}): inconclusive."
 
 
-def _draw(campaign: str, compared: Mapping[str, list[Comparison]]) -> None:
-    """One panel a metric: estimates with their 95 % intervals."""
+def draw(campaign: str) -> None:
+    """Draws the figure of a question: one panel a metric, estimates with their 95 % intervals."""
+    (setting,) = settings(read(campaign))
+    compared = comparisons(setting)
     figure, axes = plt.subplots(2, 4, figsize=(13, 5.2), layout="constrained", sharey=True)
     names = [f"{row} − {other}" for row, other in PAIRS]
     names = [name for name in names if any(name == _name(each) for each in compared["accuracy"])]
-    for (metric, comparisons), axis in zip(compared.items(), axes.flat, strict=True):
+    for (metric, family), axis in zip(compared.items(), axes.flat, strict=True):
         axis.axvline(0, color="0.6", linewidth=1)
-        for each in comparisons:
+        for each in family:
             if each.estimate is None or each.interval is None:
                 continue
             low, high = each.interval.low, each.interval.high
@@ -208,3 +217,7 @@ def _name(each: Comparison) -> str:
 if __name__ == "__main__":
     PAGE.write_text(text())
     print(PAGE)
+    for question in QUESTIONS:
+        if (RESULTS / f"{question}.jsonl").exists():
+            draw(question)
+            print(FIGURES / f"{question}.png")
