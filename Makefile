@@ -48,7 +48,7 @@ site: $(READY)
 	$(BIN)/python docs/build_site.py
 
 fuzz: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seed 0 \
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seed 0 \
 		--commands 2000 --calls 3000 --folders 500 --images 300
 
 faults: $(READY)

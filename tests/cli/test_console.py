@@ -44,6 +44,8 @@ def write_progress(run: Run, step: int) -> None:
 
 
 def test_serial_campaign_prints_lines(runs: list[Run], clock: list[float]) -> None:
+    runs[0].folder.path.mkdir(parents=True)
+    runs[0].folder.record.touch()  # marks the run as finished
     campaign, text = shown(runs, costs(0, 100, 100), slots=1)
     with campaign:
         campaign.started(runs[1])
@@ -58,6 +60,13 @@ def test_serial_campaign_prints_lines(runs: list[Run], clock: list[float]) -> No
         f"[3/3] {runs[2].name}, about 50 s left",
         f"failed: {runs[2].name}: it broke",
     ]
+
+
+def test_run_killed_before_its_record_is_not_finished(runs: list[Run]) -> None:
+    campaign, text = shown(runs, costs(0, 0, 0), slots=1)
+    with campaign:
+        campaign.started(runs[0])
+    assert text.getvalue().splitlines()[0].startswith("3 runs to execute: 0 steps")
 
 
 def test_time_left_includes_running_runs(runs: list[Run], clock: list[float]) -> None:

@@ -1,9 +1,12 @@
 """Random command lines. Valid ones train for one or two steps on the digits."""
 
+import itertools
 import random
 from pathlib import Path
 
 from fuzz_report import Report
+
+from ccloss.training.records import RunFolder
 
 VALUES = [
     *("0", "1", "2", "-1", "3.5", "1e-3", "1e400", "nan", "inf", "9" * 30, "1,2", "1,x", ","),
@@ -65,10 +68,27 @@ def run(report: Report, chance: random.Random, number: int, folder: Path) -> Non
         name = f"ccloss {' '.join(map(repr, arguments))}"
         with report.case("command lines", name):
             output = report.command(name, arguments)
-            if output.code == 2 and arguments[0] == "train" and out.exists():
+            if arguments[:1] != ["train"] or not out.exists():
+                continue
+            if output.code == 0:
+                _check_record(report, name, arguments, out)
+            elif output.code == 2 and "--overwrite" not in arguments:
                 left = [path.name for path in out.iterdir() if path.name != ".lock"]
-                if left and "--overwrite" not in arguments:
+                if left:
                     report.fault("silent difference", name, f"rejected, but left {left}")
+
+
+def _check_record(report: Report, name: str, arguments: list[str], out: Path) -> None:
+    """The record must hold every option that is given once, with its value."""
+    experiment = RunFolder(out).read_record().experiment
+    given = [argument for argument in arguments if argument.startswith("--")]
+    for option, value in itertools.pairwise(arguments):
+        field = option.removeprefix("--").replace("-", "_")
+        known = option.startswith("--") and field in experiment
+        if known and sum(each.partition("=")[0] == option for each in given) == 1:
+            recorded = experiment[field]
+            if value != str(recorded) and float(value) != float(recorded or 0):
+                report.fault("silent difference", name, f"{option} is recorded as {recorded!r}")
 
 
 def _arguments(chance: random.Random, out: Path) -> list[str]:

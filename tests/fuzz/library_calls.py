@@ -1,64 +1,73 @@
 """Calls of the library with hostile arguments: a result, or an input error of one line."""
 
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from fuzz_report import Report
 from torch import Tensor
 
 import ccloss
+import reference
 from ccloss.functional import channel_correlation, class_distances
 from ccloss.losses import LOSSES, make_loss
 from ccloss.models import build_model
 
 N, D, K = 6, 8, 3
 
+VALID_TENSORS = ["float32", "float64", "float16", "bfloat16", "strided", "requires grad"]
+VALID_LABELS = ["labels", "int32 labels", "uint8 labels", "soft labels"]
+
+
+class Call(NamedTuple):
+    """A call, and the value that it must have if it returns."""
+
+    name: str
+    execute: Callable[[], Any]
+    expected: Callable[[], Sequence[Tensor]] | None = None
+
 
 def run(report: Report, chance: random.Random, number: int) -> None:
     """Executes random calls."""
     for index in range(number):
         torch.manual_seed(index)
-        name, call = _call(chance)
-        with report.case("library calls", name):
-            _check(report, name, call())
+        call = _call(chance)
+        with report.case("library calls", call.name):
+            _check(report, call, call.execute())
 
 
-def _check(report: Report, name: str, result: Any) -> None:
-    """The result is a number; it is finite unless an argument is not."""
-    if not isinstance(result, Tensor):
-        return
-    if result.ndim:
-        report.fault("silent difference", name, f"result of shape {tuple(result.shape)}")
-    elif not result.isfinite() and "nan" not in name and "inf" not in name:
-        report.fault("silent difference", name, f"result {result.item()}")
+def _check(report: Report, call: Call, result: Any) -> None:
+    """The result is a scalar or two; it is finite unless an argument is not."""
+    found = [result] if isinstance(result, Tensor) else list(result or ())
+    for value in found:
+        if value.ndim:
+            report.fault("silent difference", call.name, f"result of shape {tuple(value.shape)}")
+        elif not value.isfinite() and "nan" not in call.name and "inf" not in call.name:
+            report.fault("silent difference", call.name, f"result {value.item()}")
+    if call.expected is not None and "nan" not in call.name:
+        for value, expected in zip(found, call.expected(), strict=True):
+            if not torch.isclose(value.double(), expected.double(), rtol=1e-4, atol=1e-5):
+                report.fault("silent difference", call.name, f"{value.item()}, not {expected}")
 
 
-def _call(chance: random.Random) -> tuple[str, Callable[[], Any]]:
+def _call(chance: random.Random) -> Call:
     kind = chance.choice(["function", "loss", "construct", "model"])
     if kind == "function":
-        function = chance.choice([channel_correlation, class_distances])
-        (first, attention), (second, labels) = _tensor(chance), _labels(chance)
-        text, options = (
-            ("", {}) if chance.random() < 0.7 else _options(chance, ["eps", "reduction"])
-        )
-        if function is class_distances:
-            text, options = "", {}
-        name = f"{function.__name__}({first}, {second}{text})"
-        return name, lambda: function(attention, labels, **options)
+        return _function_call(chance)
     if kind == "loss":
         loss = chance.choice(list(LOSSES))
         (first, output), (second, labels) = _output(chance), _labels(chance)
-        return f"{loss}({first}, {second})", lambda: make_loss(loss, num_classes=K, features=D)(
-            output, labels
+        return Call(
+            f"{loss}({first}, {second})",
+            lambda: make_loss(loss, num_classes=K, features=D)(output, labels),
         )
     if kind == "construct":
         loss = chance.choice([*LOSSES, "x", "", "pml:", "pml:x"])
         names = ["weight", "eps", "reduction", "gamma", "margin", "scale", "alpha", "class_weights",
                  "label_smoothing", "x"]  # fmt: skip
         text, options = _options(chance, names)
-        return (
+        return Call(
             f"make_loss({loss!r}{text})",
             lambda: make_loss(loss, options, num_classes=K, features=D) and None,
         )
@@ -72,7 +81,31 @@ def _call(chance: random.Random) -> tuple[str, Callable[[], Any]]:
     ]
     text, options = _options(chance, names)
     arguments = {"num_classes": K, "in_channels": 1, "image_size": 8, **options}
-    return f"build_model('convnet'{text})", lambda: build_model("convnet", **arguments) and None
+    return Call(
+        f"build_model('convnet'{text})", lambda: build_model("convnet", **arguments) and None
+    )
+
+
+def _function_call(chance: random.Random) -> Call:
+    (first, attention), (second, labels) = _tensor(chance), _labels(chance)
+    arguments = f"({first}, {second}"
+    if chance.random() < 0.3:
+        text, options = _options(chance, ["eps", "reduction"])
+        return Call(
+            f"channel_correlation{arguments}{text})",
+            lambda: channel_correlation(attention, labels, **options),
+        )
+    function, loop = chance.choice(
+        [
+            (channel_correlation, lambda *batch: [reference.channel_correlation(*batch)]),
+            (class_distances, reference.class_distances),
+        ]
+    )
+    return Call(
+        f"{function.__name__}{arguments})",
+        lambda: function(attention, labels),
+        lambda: loop(attention, labels if labels.is_floating_point() else labels.long()),
+    )
 
 
 SCALARS: list[Any] = [
@@ -115,7 +148,7 @@ def _tensor(chance: random.Random, *shape: int) -> tuple[str, Any]:
         "None": lambda: None,
         "text": lambda: "x",
     }
-    name = chance.choice(list(makers))
+    name = chance.choice(VALID_TENSORS if chance.random() < 0.6 else list(makers))
     return name, makers[name]()
 
 
@@ -136,9 +169,9 @@ def _labels(chance: random.Random) -> tuple[str, Any]:
         "array of labels": plain.numpy,
         "bool labels": lambda: plain > 0,
     }
-    if chance.random() < 0.2:
+    if chance.random() < 0.1:
         return _tensor(chance, N, K)
-    name = chance.choice(list(makers))
+    name = chance.choice(VALID_LABELS if chance.random() < 0.6 else list(makers))
     return name, makers[name]()
 
 

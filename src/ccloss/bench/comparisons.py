@@ -98,6 +98,18 @@ class Comparison:
             return 0
         return 1 if self.estimate > 0 else -1
 
+    def reversed(self) -> "Comparison":
+        """The second row minus the first."""
+        interval = self.interval and Interval(-self.interval.high, -self.interval.low)
+        return replace(
+            self,
+            row=self.other,
+            other=self.row,
+            differences=tuple(-value for value in self.differences),
+            estimate=None if self.estimate is None else -self.estimate,
+            interval=interval,
+        )
+
     def is_equivalent(self, margin: float = EQUIVALENCE_MARGIN) -> bool:
         """Whether the difference is shown to be within the margin (TOST at 0.05)."""
         return self.bound is not None and self.bound <= margin

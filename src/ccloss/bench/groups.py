@@ -8,7 +8,7 @@ family of comparisons (:mod:`ccloss.bench.comparisons`).
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -112,7 +112,7 @@ class TableColumn:
             if (each.row, each.other) == (row, other):
                 return each
             if (each.row, each.other) == (other, row):
-                return _reversed(each)
+                return each.reversed()
         return _compare(self.rows, [(row, other)], metric)[0]
 
 
@@ -147,44 +147,47 @@ def settings(records: Sequence[Record]) -> list[Setting]:
 
 def table_columns(records: Sequence[Record], table: Table) -> list[TableColumn]:
     """The columns of a table that have a run, the paper's own first, full protocol first."""
-    rows: dict[tuple[Column, Deviations], dict[str, dict[int, Record]]] = {}
-    methods: dict[tuple[Column, Deviations], dict[str, str]] = {}
-    shared: dict[tuple[Column, Deviations], str] = {}
+    matched: dict[tuple[Column, Deviations], list[tuple[str, Record]]] = {}
     for record in records:
         match = table.match(effective_fields(record))
-        if match is None:
-            continue
-        key = match.column, match.deviations
-        # Runs that were evaluated on other images or classes do not belong to the column.
-        if shared.setdefault(key, _key(_evaluated(record))) != _key(_evaluated(record)):
-            continue
-        rows.setdefault(key, {}).setdefault(match.row, {}).setdefault(record.seed, record)
-        methods.setdefault(key, {})[record.method] = match.row
+        if match is not None:
+            key = match.column, match.deviations
+            matched.setdefault(key, []).append((match.row, record))
     groups = _groups(records) if table.name in METHOD_TABLES else {}
-    found = []
-    for (column, deviations), own in rows.items():
-        first = next(iter(next(iter(own.values())).values()))
-        setting = _by_method(groups.get(_key(_shared_fields(first)), []))
-        sorted_rows = {row: _sorted(own[row]) for row in table.rows if row in own}
-        found.append(
-            TableColumn(
-                table,
-                column,
-                deviations,
-                sorted_rows,
-                methods[column, deviations],
-                setting,
-            )
-        )
     order = {column: index for index, column in enumerate(table.columns)}
     return sorted(
-        found,
+        (_table_column(table, *key, own, groups) for key, own in matched.items()),
         key=lambda each: (
             not each.is_full,
             order.get(each.column, len(order)),
             str(each.column),
             str(each.deviations),
         ),
+    )
+
+
+def _table_column(
+    table: Table,
+    column: Column,
+    deviations: Deviations,
+    matched: Sequence[tuple[str, Record]],
+    groups: Mapping[str, Sequence[Record]],
+) -> TableColumn:
+    """A column of the runs with their rows; those evaluated on other images are left out."""
+    _, first = matched[0]
+    rows: dict[str, dict[int, Record]] = {}
+    methods: dict[str, str] = {}
+    for row, record in matched:
+        if _key(_evaluated(record)) == _key(_evaluated(first)):
+            rows.setdefault(row, {}).setdefault(record.seed, record)
+            methods[record.method] = row
+    return TableColumn(
+        table,
+        column,
+        deviations,
+        {row: _sorted(rows[row]) for row in table.rows if row in rows},
+        methods,
+        _by_method(groups.get(_key(_shared_fields(first)), [])),
     )
 
 
@@ -274,23 +277,7 @@ def _value(record: Record, metric: Metric) -> float | None:
 
 def _renamed(comparison: Comparison, row: str, other: str) -> Comparison:
     missing = comparison.missing.replace(comparison.other, other) if comparison.missing else ""
-    return _changed(comparison, row=row, other=other, missing=missing)
-
-
-def _reversed(comparison: Comparison) -> Comparison:
-    low_high = comparison.interval
-    return _changed(
-        comparison,
-        row=comparison.other,
-        other=comparison.row,
-        differences=tuple(-value for value in comparison.differences),
-        estimate=None if comparison.estimate is None else -comparison.estimate,
-        interval=low_high and type(low_high)(-low_high.high, -low_high.low),
-    )
-
-
-def _changed(comparison: Comparison, **fields: Any) -> Comparison:
-    return type(comparison)(**{**vars(comparison), **fields})
+    return replace(comparison, row=row, other=other, missing=missing)
 
 
 def _by_method(records: Sequence[Record]) -> dict[str, Rounds]:

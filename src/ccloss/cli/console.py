@@ -117,7 +117,7 @@ class CampaignScreen:
     ) -> None:
         self.costs = {run.name: cost for run, cost in zip(runs, costs, strict=True)}
         self.total = len(runs)
-        self.done = sum(cost.steps_left == 0 for cost in costs)
+        self.done = sum(run.folder.finished for run in runs)
         self.slots = slots
         self.console = console
         self.running: dict[str, Run] = {}

@@ -162,9 +162,7 @@ def _judge(claim: Claim, column: TableColumn) -> Judgement | None:
             found.append(_against_zero(claim, row, column))
         else:
             found.append(_compare(claim, row, other, column))
-    if all(f"{each.row} was not run" == each.missing for each in found) or (
-        all(each.missing.endswith("was not run") for each in found)
-    ):
+    if all(each.missing.endswith("was not run") for each in found):
         return None
     notes = [_note(claim, each, column.column) for each in found]
     return Judgement(
@@ -233,53 +231,56 @@ def _note(claim: Claim, each: Comparison, column: Column) -> str:
 
 
 def _contrasts(claim: Claim, columns: Sequence[TableColumn]) -> list[tuple[Judgement, bool]]:
-    """The gains of two columns against each other, at every scale that both were run at."""
-    ((row, other),) = claim.pairs
-    compared: list[tuple[str, TableColumn, Comparison, float]] = []
-    for first, second in claim.contrasts:
-        for one in (each for each in columns if each.column == first):
-            for two in columns:
-                if two.column != second or two.deviations != one.deviations:
-                    continue
-                gains = [_gains(each, row, other) for each in (one, two)]
-                seeds = shared_seeds(gains)
-                if not seeds:
-                    continue
-                name = f"gain on {first} minus gain on {second}"
-                difference = {seed: gains[0][seed] - gains[1][seed] for seed in seeds}
-                published = (
-                    claim.published_gain((row, other), first),
-                    claim.published_gain((row, other), second),
-                )
-                expected = (published[0] or 0.0) - (published[1] or 0.0)
-                compared.append((name, one, compare_with_zero(name, difference), expected))
+    """The gains of two columns against each other, one family for each scale of both."""
+    pairs = [
+        (one, other)
+        for first, second in claim.contrasts
+        for one in columns
+        for other in columns
+        if (one.column, other.column) == (first, second) and one.deviations == other.deviations
+    ]
     found = []
-    for deviations in dict.fromkeys(one.deviations for _, one, _, _ in compared):
-        family = [each for each in compared if each[1].deviations == deviations]
-        tested = adjust([comparison for _, _, comparison, _ in family])
-        for (name, one, _, expected), comparison in zip(family, tested, strict=True):
-            note = _note(claim, comparison, one.column)
-            if comparison.excludes(expected):
-                note += f"; excludes the published {expected:+.2f}"
-            judgement = Judgement(
-                name.removeprefix("gain on ").replace("minus gain on", "against"),
-                deviations,
-                scale_text(one),
-                (comparison,),
-                _outcome(claim, [comparison]),
-                (note,),
-            )
-            found.append((judgement, one.is_full))
+    for deviations in dict.fromkeys(one.deviations for one, _ in pairs):
+        own = [pair for pair in pairs if pair[0].deviations == deviations]
+        compared = adjust([_gain_difference(claim, *pair) for pair in own])
+        found += [
+            (_judge_contrast(claim, *pair, comparison), pair[0].is_full)
+            for pair, comparison in zip(own, compared, strict=True)
+            if comparison.seeds
+        ]
     return found
+
+
+def _gain_difference(claim: Claim, one: TableColumn, other: TableColumn) -> Comparison:
+    ((row, baseline),) = claim.pairs
+    first, second = (_gains(each, row, baseline) for each in (one, other))
+    name = f"gain on {one.column} minus gain on {other.column}"
+    seeds = shared_seeds([first, second])
+    return compare_with_zero(name, {seed: first[seed] - second[seed] for seed in seeds})
+
+
+def _judge_contrast(
+    claim: Claim, one: TableColumn, other: TableColumn, comparison: Comparison
+) -> Judgement:
+    (pair,) = claim.pairs
+    gains = [claim.published_gain(pair, each.column) or 0.0 for each in (one, other)]
+    note = _note(claim, comparison, one.column)
+    if comparison.excludes(gains[0] - gains[1]):
+        note += f"; excludes the published {gains[0] - gains[1]:+.2f}"
+    return Judgement(
+        f"{one.column} against {other.column}",
+        one.deviations,
+        scale_text(one),
+        (comparison,),
+        _outcome(claim, [comparison]),
+        (note,),
+    )
 
 
 def _gains(column: TableColumn, row: str, other: str) -> dict[int, float]:
     """Seed -> accuracy of a row minus that of another."""
-    first, second = (column.rows.get(name, {}) for name in (row, other))
-    return {
-        seed: first[seed].accuracy - second[seed].accuracy
-        for seed in shared_seeds([first, second])  # type: ignore[list-item]
-    }
+    first, second = (values(column.rows.get(name, {}), ACCURACY) for name in (row, other))
+    return {seed: first[seed] - second[seed] for seed in shared_seeds([first, second])}
 
 
 # ---- Table 3 -------------------------------------------------------------------------------------
