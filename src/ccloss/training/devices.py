@@ -17,7 +17,7 @@ _NEUTRAL = frozenset({"", "0", "1", "no", "false"})
 """Values of Accelerate's environment variables that change nothing."""
 
 _ACCELERATE_VARIABLES: Mapping[str, str] = {
-    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "use --batch-size",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "use --accumulation-steps",
     "ACCELERATE_DYNAMO_BACKEND": "compilation is not supported",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed is not supported",
     "ACCELERATE_USE_FSDP": "FSDP is not supported",
