@@ -1,6 +1,7 @@
 """The page, read as a browser reads it."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ from report_names import HOSTILE
 
 from ccloss.bench.groups import settings
 from ccloss.bench.report import method_table, page
+from ccloss.bench.report.folder import write_file
 from ccloss.bench.results import Results, Run, read_folders, read_runs
 from ccloss.errors import InputError
 from ccloss.training.records import RunFolder
@@ -315,3 +317,12 @@ def test_every_committed_record_is_on_one_page():
     shown = Reader(page.render(results))
     assert f"{len(results.runs)} finished runs" in shown.text
     assert len(shown.ids) == len(set(shown.ids))
+
+
+def test_temporary_files_of_killed_reports_are_removed_but_not_recent_ones(tmp_path):
+    old, recent = tmp_path / ".index.html.1", tmp_path / ".index.html.2"
+    for path in (old, recent):
+        path.touch()
+    os.utime(old, (0, 0))
+    write_file(tmp_path / "index.html", b"page")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [recent.name, "index.html"]

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ccloss.training.files import write_atomically
+from ccloss.bench.report.folder import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,9 +170,9 @@ def title(figure: "Figure", *sentences: str) -> None:
 def save(figure: "Figure", folder: Path, name: str) -> Path:
     """Writes ``name.png`` (150 dpi) and ``name.svg``; returns the path of the first."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    write_atomically(png, _render(figure, "png", "Software"))
+    write_file(png, _render(figure, "png", "Software"))
     figure.set_layout_engine("none")  # keep the layout; computing it again takes half the time
-    write_atomically(svg, _render(figure, "svg", "Date"))
+    write_file(svg, _render(figure, "svg", "Date"))
     return png
 
 

@@ -1,10 +1,15 @@
 """Writing the files of a report."""
 
+import contextlib
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from ccloss.errors import InputError
-from ccloss.training.files import write_atomically
+from ccloss.training.files import temporary_files, write_atomically
+
+STALE_SECONDS = 60
+"""Age from which a temporary file is that of a killed report; a write takes milliseconds."""
 
 
 def make_folder(path: Path) -> None:
@@ -28,5 +33,20 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     """
     make_folder(folder)
     for name, text in texts.items():
-        write_atomically(folder / name, text.encode())
+        write_file(folder / name, text.encode(errors="backslashreplace"))
     return [folder / name for name in texts]
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file of a report, and removes what killed reports have left beside it.
+
+    Another report may be writing the same file, so that recent temporary files are kept.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    for left in temporary_files(path.parent, path.name):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                left.unlink()
+    write_atomically(path, content)

@@ -18,11 +18,10 @@ from ccloss.bench.report import (
     samples,
     verdicts,
 )
-from ccloss.bench.report.folder import make_folder
+from ccloss.bench.report.folder import make_folder, write_file
 from ccloss.bench.report.text import NONE, count, listed, span
 from ccloss.bench.results import Results, Run
 from ccloss.errors import InputError
-from ccloss.training.files import write_atomically
 from ccloss.training.records import Record, TestSample
 
 TSNE_PANELS = 6
@@ -52,7 +51,7 @@ def write(results: Results, folder: Path) -> Path:
     text = render(results)
     make_folder(folder)
     page = folder / "index.html"
-    write_atomically(page, text.encode(errors="backslashreplace"))
+    write_file(page, text.encode(errors="backslashreplace"))
     return page
 
 
