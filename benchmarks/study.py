@@ -44,7 +44,7 @@ class Metric:
 
     Attributes:
         label: its name with the unit.
-        digits: decimal places.
+        digits: decimals.
     """
 
     label: str
@@ -125,8 +125,9 @@ def _values(setting: Setting, metric: str) -> Rows:
     rows: Rows = {}
     for method, rounds in setting.methods.items():
         found = {seed: record.evaluation.get(metric) for seed, record in rounds.items()}
-        if all(value is not None for value in found.values()):
-            rows[method] = {seed: float(value) for seed, value in found.items()}
+        values = {seed: float(value) for seed, value in found.items() if value is not None}
+        if len(values) == len(rounds):
+            rows[method] = values
     return rows
 
 
