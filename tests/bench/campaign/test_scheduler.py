@@ -149,6 +149,11 @@ class _Releasing(Log):
         self.hold.close()
 
 
+def test_error_after_the_record_leaves_a_finished_run(undisturbed: list[Run]) -> None:
+    scheduler._write_failure(undisturbed[0], OSError("the folder cannot be synced"))
+    assert not undisturbed[0].folder.failure.exists()
+
+
 def test_failed_run_is_recorded_and_others_continue(tmp_path: Path) -> None:
     runs = small_plan(tmp_path, rounds=1)
     broken = runs[0]

@@ -187,9 +187,13 @@ def _outcomes(
 
 
 def _write_failure(run: Run, error: BaseException) -> None:
-    """Stores the error in the run's folder; it is reported even if the disk cannot be written."""
-    with contextlib.suppress(OSError):
-        run.folder.write_failure(error)
+    """Stores the error in the run's folder; it is reported even if the disk cannot be written.
+
+    A run whose record has been written is finished and does not become a failed one.
+    """
+    if not run.folder.finished:
+        with contextlib.suppress(OSError):
+            run.folder.write_failure(error)
 
 
 def _load_data(
