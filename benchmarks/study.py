@@ -14,8 +14,8 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 from jinja2 import Environment, StrictUndefined
 
-from benchmarks.write_results import RESULTS, read
-from ccloss.bench.comparisons import LEVEL, Comparison, compare
+from benchmarks.write_results import RESULTS, numbers, read, resolution
+from ccloss.bench.comparisons import Comparison, compare
 from ccloss.bench.groups import Setting, settings
 from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
 from ccloss.bench.statistics import power
@@ -87,10 +87,9 @@ def answer(campaign: str) -> Answer | None:
     if not (RESULTS / f"{campaign}.jsonl").exists():
         return None
     (setting,) = settings(read(campaign))
-    values = {name: _values(setting, name) for name in METRICS}
     compared = comparisons(setting)
     return Answer(
-        _means(setting, values),
+        _means(setting),
         _differences(compared),
         [_sentence(each) for each in compared["accuracy"]],
         len(next(iter(setting.methods.values()))),
@@ -99,7 +98,7 @@ def answer(campaign: str) -> Answer | None:
 
 def comparisons(setting: Setting) -> dict[str, list[Comparison]]:
     """The planned comparisons of each metric."""
-    return {name: _compare(setting, name, _values(setting, name)) for name in METRICS}
+    return {name: _compare(setting, name) for name in METRICS}
 
 
 def text() -> str:
@@ -131,14 +130,15 @@ def _values(setting: Setting, metric: str) -> Rows:
     return rows
 
 
-def _compare(setting: Setting, metric: str, rows: Rows) -> list[Comparison]:
+def _compare(setting: Setting, metric: str) -> list[Comparison]:
+    rows = _values(setting, metric)
     pairs = [pair for pair in PAIRS if all(name in rows for name in pair)]
     counted = metric == "accuracy" or metric.endswith("nearest_mean_accuracy")
-    resolution = 100 / int(setting.first.evaluation["images"]) if counted else 0.0
-    return compare(rows, pairs, resolution=resolution)
+    return compare(rows, pairs, resolution=resolution(setting) if counted else 0.0)
 
 
-def _means(setting: Setting, values: Mapping[str, Rows]) -> str:
+def _means(setting: Setting) -> str:
+    values = {name: _values(setting, name) for name in METRICS}
     lines = [["method", *(METRICS[name].label for name in values)]]
     for method in setting.methods:
         cells = [
@@ -155,17 +155,7 @@ def _differences(compared: Mapping[str, list[Comparison]]) -> str:
     lines = [["metric", "comparison", "difference", "95 % interval", "p", "adjusted p"]]
     for name, family in compared.items():
         form = f"+.{METRICS[name].digits}f"
-        lines += [
-            [
-                METRICS[name].label,
-                f"{each.row} − {each.other}",
-                NONE if each.estimate is None else format(each.estimate, form),
-                interval_text(each.interval, form),
-                p_text(each.p),
-                p_text(each.p_adjusted),
-            ]
-            for each in family
-        ]
+        lines += [[METRICS[name].label, _name(each), *numbers(each, form)] for each in family]
     return markdown_table(lines, numbers=True).strip()
 
 
@@ -187,15 +177,14 @@ def draw(campaign: str) -> None:
     (setting,) = settings(read(campaign))
     compared = comparisons(setting)
     figure, axes = plt.subplots(2, 4, figsize=(13, 5.2), layout="constrained", sharey=True)
-    names = [f"{row} − {other}" for row, other in PAIRS]
-    names = [name for name in names if any(name == _name(each) for each in compared["accuracy"])]
+    names = [_name(each) for each in compared["accuracy"]]
     for (metric, family), axis in zip(compared.items(), axes.flat, strict=True):
         axis.axvline(0, color="0.6", linewidth=1)
         for each in family:
             if each.estimate is None or each.interval is None:
                 continue
             low, high = each.interval.low, each.interval.high
-            colour = "C0" if each.p_adjusted is not None and each.p_adjusted < LEVEL else "0.45"
+            colour = "C0" if each.sign else "0.45"
             y = names.index(_name(each))
             axis.plot([low, high], [y, y], color=colour, linewidth=2)
             axis.plot(each.estimate, y, "o", color=colour)

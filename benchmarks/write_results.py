@@ -107,8 +107,8 @@ def small_sample() -> dict[str, str]:
         means = (accuracy_margin(list(rounds.values())).mean for rounds in rows.values())
         accuracy.append([f"{size:,}", *(f"{mean:.2f}" for mean in means)])
         lines += [
-            [f"{size:,}", f"{each.row} − {each.other}", *_numbers(each)]
-            for each in compare(rows, PAIRS, resolution=_resolution(by_size[size]))
+            [f"{size:,}", f"{each.row} − {each.other}", *numbers(each)]
+            for each in compare(rows, PAIRS, resolution=resolution(by_size[size]))
         ]
     return {
         "accuracy": markdown_table(accuracy, numbers=True).strip(),
@@ -136,13 +136,15 @@ def _accuracies(setting: Setting) -> dict[str, dict[int, float]]:
     }
 
 
-def _resolution(setting: Setting) -> float:
+def resolution(setting: Setting) -> float:
+    """Difference of accuracy that one test image makes, in points."""
     return 100 / int(setting.first.evaluation["images"])
 
 
-def _numbers(each: Comparison) -> list[str]:
-    estimate = NONE if each.estimate is None else f"{each.estimate:+.2f}"
-    interval = interval_text(each.interval, "+.2f")
+def numbers(each: Comparison, form: str = "+.2f") -> list[str]:
+    """Cells of a comparison: estimate and interval in this format, p and adjusted p."""
+    estimate = NONE if each.estimate is None else format(each.estimate, form)
+    interval = interval_text(each.interval, form)
     return [estimate, interval, p_text(each.p), p_text(each.p_adjusted)]
 
 
@@ -153,12 +155,12 @@ def precisions() -> str:
     rows |= {f"{method} bf16": rounds for method, rounds in _accuracies(in_bf16).items()}
     pairs = [(f"{method} bf16", f"{method} fp32") for method in in_bf16.methods]
     lines = [["method", "fp32", "bf16", "bf16 − fp32", "95 % interval", "p", "adjusted p"]]
-    for each in compare(rows, pairs, resolution=_resolution(in_fp32)):
+    for each in compare(rows, pairs, resolution=resolution(in_fp32)):
         means = [
             f"{accuracy_margin(list(rows[name].values())).mean:.2f}"
             for name in (each.other, each.row)
         ]
-        lines.append([each.row.removesuffix(" bf16"), *means, *_numbers(each)])
+        lines.append([each.row.removesuffix(" bf16"), *means, *numbers(each)])
     return markdown_table(lines, numbers=True).strip()
 
 
