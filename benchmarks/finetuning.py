@@ -1,8 +1,8 @@
 """Effect of training options: ``python -m benchmarks.finetuning --data-root FOLDER``.
 
-Pretrains the convnet on 50 classes of CIFAR-100, then trains on few images of 10 other classes,
-from these weights or from random ones, with one option changed at a time. Every variant has the
-same images, steps and seeds. Finished runs are kept, so the command can be interrupted and
+Pretrains the convnet on 50 classes of CIFAR-100 at 16 px, then trains on few images of 10 other
+classes, from these weights or from random ones, with one option changed at a time. Every variant
+has the same images, steps and seeds. Finished runs are kept, so the command can be interrupted and
 repeated. ``--seeds 1 --epochs 2`` is a dry run of minutes; its results are not stored.
 """
 
@@ -34,12 +34,14 @@ SOURCE = tuple(range(10, 60))
 TARGET = tuple(range(10))
 """Classes of the training that is measured."""
 
-IMAGES_PER_CLASS = (20, 200)
+IMAGE_SIZE = 16
+
+PRETRAINING_EPOCHS = 8
+
+EPOCHS = {20: 50, 100: 15}
+"""Images of a class -> epochs of a run."""
 
 SEEDS = 5
-
-EPOCHS = {20: 100, 200: 20}
-"""Images of a class -> epochs of a run."""
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,6 +109,7 @@ def configuration(epochs: int, seed: int, fields: Fields) -> RunConfig:
         data="cifar100",
         loss="cc",
         backbone="convnet",
+        image_size=IMAGE_SIZE,
         epochs=epochs,
         seed=seed,
         evaluate_every=1 if "select" in fields else epochs,
@@ -147,14 +150,14 @@ def variants(epochs: int, weights: Path) -> Iterator[tuple[str, Fields]]:
 
 def measure(data: Dataset, out: Path, seeds: int, epochs: int | None) -> dict[str, Any]:
     """Accuracies of every variant, by images of a class, variant and seed."""
-    pretraining = configuration(epochs or 20, 0, {})
+    pretraining = configuration(epochs or PRETRAINING_EPOCHS, 0, {})
     accuracy(
         pretraining, restrict(data, SOURCE, 20 if epochs else None), RunFolder(out / "pretraining")
     )
     found: dict[str, Any] = {}
-    for count in IMAGES_PER_CLASS:
+    for count, planned in EPOCHS.items():
         target = restrict(data, TARGET, count)
-        length = epochs or EPOCHS[count]
+        length = epochs or planned
         rows: dict[str, dict[str, float]] = {}
         for seed in range(seeds):
             for name, fields in variants(length, out / "pretraining"):
