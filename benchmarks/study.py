@@ -1,12 +1,13 @@
-"""Writes docs/study.md and its figure from the records of the study.
+"""Writes docs/study.md and its figures from the records of the study.
 
     python -m benchmarks.study
 
-The plan is in study.md.jinja. A question whose campaign has no records yet reads "not run".
+The plan is in study.md.jinja. A question whose runs are not finished yet reads "not run".
 """
 
+import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,10 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 from jinja2 import Environment, StrictUndefined
 
-from benchmarks.write_results import RESULTS, numbers, read, resolution
-from ccloss.bench.comparisons import Comparison, compare
-from ccloss.bench.groups import Setting, settings
+from benchmarks.study_conditions import RETRIEVAL_IMAGES
+from benchmarks.write_results import RESULTS, read
+from ccloss.bench.comparisons import Comparison, Pair, compare
+from ccloss.bench.groups import settings
 from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
 from ccloss.bench.statistics import power
 
@@ -24,18 +26,6 @@ ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "benchmarks" / "study.md.jinja"
 PAGE = ROOT / "docs" / "study.md"
 FIGURES = ROOT / "docs" / "figures"
-
-QUESTIONS = ("study-digits", "study-mnist")
-"""Campaigns of the questions."""
-
-PAIRS = (
-    ("ce+cam", "ce"),
-    ("cc", "ce+cam"),
-    ("cc reduction=mean", "ce+cam"),
-    ("class-overlap", "ce+cam"),
-    ("class-overlap", "cc"),
-)
-"""Planned comparisons; for each metric they are one family."""
 
 
 @dataclass(frozen=True)
@@ -60,45 +50,181 @@ METRICS: Mapping[str, Metric] = {
     "attention_merged_pairs": Metric("merged pairs of classes in attention (%)", 1),
     "attention_nearest_mean_accuracy": Metric("nearest-mean accuracy on attention (%)", 1),
     "feature_nearest_mean_accuracy": Metric("nearest-mean accuracy on features (%)", 2),
+    "recall_features": Metric("retrieval from features (%)", 2),
+    "recall_attention": Metric("retrieval from attention (%)", 1),
+    "detection": Metric("detection of other images (%)", 1),
 }
 """Metrics by name in the records; accuracy is the primary one."""
 
+MAIN_METRICS = tuple(METRICS)[:8]
+"""Metrics of questions 1 and 2."""
+
+TREND_METRICS = (
+    "accuracy",
+    "attention_ratio",
+    "attention_merged_pairs",
+    "attention_nearest_mean_accuracy",
+)
+"""Metrics of questions 3 and 5."""
+
+CONDITION_METRICS = (
+    "accuracy",
+    "nll",
+    "attention_merged_pairs",
+    "recall_features",
+    "recall_attention",
+    "detection",
+)
+"""Metrics of question 4."""
+
 Rows = dict[str, dict[int, float]]
+"""Row -> seed -> value."""
+
+Values = dict[str, Rows]
+"""Metric -> rows in which it is defined."""
+
+SEPARATOR = ", "
+"""Between the method and the condition in the name of a row."""
+
+
+def main_pairs(rows: Sequence[str]) -> list[Pair]:
+    """Comparisons of questions 1, 2 and 4, within each condition."""
+    planned = (
+        ("ce+cam", "ce"),
+        ("cc", "ce+cam"),
+        ("cc reduction=mean", "ce+cam"),
+        ("class-overlap", "ce+cam"),
+        ("class-overlap", "cc"),
+    )
+    conditions = dict.fromkeys(row.partition(SEPARATOR)[1:] for row in rows)
+    named = [
+        (row + "".join(condition), other + "".join(condition))
+        for condition in conditions
+        for row, other in planned
+    ]
+    return [pair for pair in named if set(pair) <= set(rows)]
+
+
+def weight_pairs(rows: Sequence[str]) -> list[Pair]:
+    """Comparisons of question 3: every weight minus weight 0."""
+    return [(row, "ce+cam") for row in rows if row != "ce+cam"]
+
+
+def from_campaign(name: str, metrics: Sequence[str]) -> Values:
+    """Values of the records of a campaign. Batch sizes, if there are several, are conditions."""
+    found = settings(read(name))
+    values: Values = {metric: {} for metric in metrics}
+    for setting in found:
+        size = setting.first.experiment["batch_size"]
+        condition = f"{SEPARATOR}batch size {size}" if len(found) > 1 else ""
+        for method, rounds in setting.methods.items():
+            for metric in metrics:
+                recorded = [record.evaluation.get(metric) for record in rounds.values()]
+                own = [float(value) for value in recorded if value is not None]
+                if len(own) == len(rounds):
+                    values[metric][method + condition] = dict(zip(rounds, own, strict=True))
+    return values
+
+
+def from_conditions(name: str, metrics: Sequence[str]) -> Values:
+    """Values that ``benchmarks.study_conditions`` has stored."""
+    conditions = json.loads((RESULTS / f"{name}.json").read_text())["conditions"]
+    return {
+        metric: {
+            f"{method}{SEPARATOR}{condition}": {int(s): v[metric] for s, v in seeds.items()}
+            for condition, methods in conditions.items()
+            for method, seeds in methods.items()
+        }
+        for metric in metrics
+    }
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of the study.
+
+    Attributes:
+        metrics: that were planned.
+        images: number of test images.
+        pairs: planned comparisons of rows; for each metric they are one family.
+        load: reads the values.
+        suffix: of the file of results.
+    """
+
+    metrics: tuple[str, ...]
+    images: int
+    pairs: Callable[[Sequence[str]], list[Pair]] = main_pairs
+    load: Callable[[str, Sequence[str]], Values] = from_campaign
+    suffix: str = ".jsonl"
+
+
+QUESTIONS: Mapping[str, Question] = {
+    "study-digits": Question(MAIN_METRICS, 500),
+    "study-mnist": Question(MAIN_METRICS, 10_000),
+    "study-weights": Question(TREND_METRICS, 500, weight_pairs),
+    "study-conditions": Question(CONDITION_METRICS, 10_000, load=from_conditions, suffix=".json"),
+    "study-batches": Question(TREND_METRICS, 500),
+}
+"""Questions by the name of their results."""
 
 
 class Answer(NamedTuple):
-    """What the records say about one question.
+    """What the results say about one question.
 
     Attributes:
-        means: table of methods and metrics.
-        differences: table of the planned comparisons.
+        means: table of rows and metrics.
+        differences: table of the planned comparisons and metrics.
         sentences: one for each comparison of accuracy.
-        rounds: rounds of each method.
+        rounds: rounds of each row.
+        file: name of the file of results.
     """
 
     means: str
     differences: str
     sentences: list[str]
     rounds: int
+    file: str
 
 
-def answer(campaign: str) -> Answer | None:
+def results(name: str) -> Path:
+    """The file of results of a question."""
+    return RESULTS / f"{name}{QUESTIONS[name].suffix}"
+
+
+def values(name: str) -> Values:
+    """The values of a question that was run."""
+    question = QUESTIONS[name]
+    return question.load(name, question.metrics)
+
+
+def comparisons(name: str) -> dict[str, list[Comparison]]:
+    """The planned comparisons of each metric."""
+    question = QUESTIONS[name]
+    return {
+        metric: compare(rows, question.pairs(list(rows)), resolution=resolution(question, metric))
+        for metric, rows in values(name).items()
+    }
+
+
+def resolution(question: Question, metric: str) -> float:
+    """Difference that one image makes, in points; 0 for metrics that do not count images."""
+    if metric.startswith("recall"):
+        return 100 / RETRIEVAL_IMAGES
+    return 100 / question.images if "accuracy" in metric else 0.0
+
+
+def answer(name: str) -> Answer | None:
     """Tables and sentences of a question; ``None`` before it was run."""
-    if not (RESULTS / f"{campaign}.jsonl").exists():
+    if not results(name).exists():
         return None
-    (setting,) = settings(read(campaign))
-    compared = comparisons(setting)
+    found, compared = values(name), comparisons(name)
     return Answer(
-        _means(setting),
+        _means(found),
         _differences(compared),
         [_sentence(each) for each in compared["accuracy"]],
-        len(next(iter(setting.methods.values()))),
+        _rounds(found),
+        results(name).name,
     )
-
-
-def comparisons(setting: Setting) -> dict[str, list[Comparison]]:
-    """The planned comparisons of each metric."""
-    return {name: _compare(setting, name) for name in METRICS}
 
 
 def text() -> str:
@@ -112,6 +238,10 @@ def text() -> str:
     )
 
 
+def _rounds(found: Values) -> int:
+    return min(len(seeds) for seeds in found["accuracy"].values())
+
+
 def _known_spread() -> float:
     """Standard deviation of CC-Loss minus CE + CAM over seeds, in points, in older MNIST runs."""
     (setting,) = settings(read("mnist"))
@@ -120,50 +250,46 @@ def _known_spread() -> float:
     return statistics.stdev(found.differences)
 
 
-def _values(setting: Setting, metric: str) -> Rows:
-    rows: Rows = {}
-    for method, rounds in setting.methods.items():
-        found = {seed: record.evaluation.get(metric) for seed, record in rounds.items()}
-        values = {seed: float(value) for seed, value in found.items() if value is not None}
-        if len(values) == len(rounds):
-            rows[method] = values
-    return rows
-
-
-def _compare(setting: Setting, metric: str) -> list[Comparison]:
-    rows = _values(setting, metric)
-    pairs = [pair for pair in PAIRS if all(name in rows for name in pair)]
-    counted = metric == "accuracy" or metric.endswith("nearest_mean_accuracy")
-    return compare(rows, pairs, resolution=resolution(setting) if counted else 0.0)
-
-
-def _means(setting: Setting) -> str:
-    values = {name: _values(setting, name) for name in METRICS}
-    lines = [["method", *(METRICS[name].label for name in values)]]
-    for method in setting.methods:
+def _means(found: Values) -> str:
+    lines = [["method", *(METRICS[metric].label for metric in found)]]
+    for row in found["accuracy"]:
         cells = [
-            f"{statistics.mean(rows[method].values()):.{METRICS[name].digits}f}"
-            if method in rows
+            f"{statistics.mean(rows[row].values()):.{METRICS[metric].digits}f}"
+            if row in rows
             else NONE
-            for name, rows in values.items()
+            for metric, rows in found.items()
         ]
-        lines.append([method, *cells])
+        lines.append([row, *cells])
     return markdown_table(lines, numbers=True).strip()
 
 
 def _differences(compared: Mapping[str, list[Comparison]]) -> str:
-    lines = [["metric", "comparison", "difference", "95 % interval", "p", "adjusted p"]]
-    for name, family in compared.items():
-        form = f"+.{METRICS[name].digits}f"
-        lines += [[METRICS[name].label, _name(each), *numbers(each, form)] for each in family]
+    """A row for each comparison, with estimate, 95 % interval and adjusted p of each metric."""
+    lines = [["comparison", *(METRICS[metric].label for metric in compared)]]
+    cells = {
+        metric: {_name(each): _cell(each, METRICS[metric].digits) for each in family}
+        for metric, family in compared.items()
+    }
+    lines += [[row, *(own.get(row, NONE) for own in cells.values())] for row in cells["accuracy"]]
     return markdown_table(lines, numbers=True).strip()
+
+
+def _cell(each: Comparison, digits: int) -> str:
+    """``+0.10 (+0.05 to +0.15), p 0.002``; bold if significant."""
+    if each.estimate is None or each.interval is None:
+        return NONE
+    form = f"+.{digits}f"
+    estimate = format(each.estimate, form)
+    estimate = f"**{estimate}**" if each.sign else estimate
+    return f"{estimate} ({interval_text(each.interval, form)}), p {p_text(each.p_adjusted)}"
 
 
 def _sentence(each: Comparison) -> str:
     """The outcome of one comparison of accuracy."""
+    name = _name(each).replace(" − ", " minus ")
     if each.interval is None or each.estimate is None:
-        return f"{each.row} minus {each.other}: not enough data ({each.missing})."
-    words = f"{each.row} minus {each.other}: {each.estimate:+.2f} points (95 % interval "
+        return f"{name}: not enough data ({each.missing})."
+    words = f"{name}: {each.estimate:+.2f} points (95 % interval "
     words += f"{interval_text(each.interval, '+.2f')}, adjusted p {p_text(each.p_adjusted)}"
     if each.sign:
         return f"{words}): a significant difference."
@@ -172,12 +298,16 @@ def _sentence(each: Comparison) -> str:
     return f"{words}): inconclusive."
 
 
-def draw(campaign: str) -> None:
+def draw(name: str) -> None:
     """Draws the figure of a question: one panel a metric, estimates with their 95 % intervals."""
-    (setting,) = settings(read(campaign))
-    compared = comparisons(setting)
-    figure, axes = plt.subplots(2, 4, figsize=(13, 5.2), layout="constrained", sharey=True)
+    compared = comparisons(name)
     names = [_name(each) for each in compared["accuracy"]]
+    columns = 4 if len(compared) in (4, 8) else 3
+    lines = len(compared) // columns
+    height = lines * (0.9 + 0.34 * len(names)) + 0.4
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(13, height), layout="constrained", sharey=True, squeeze=False
+    )
     for (metric, family), axis in zip(compared.items(), axes.flat, strict=True):
         axis.axvline(0, color="0.6", linewidth=1)
         for each in family:
@@ -196,18 +326,20 @@ def draw(campaign: str) -> None:
         f"Difference of means with 95 % interval, n = {rounds} seeds; blue: significant",
         fontsize=11,
     )
-    figure.savefig(FIGURES / f"{campaign}.png", dpi=110)
+    figure.savefig(FIGURES / f"{name}.png", dpi=110)
     plt.close(figure)
 
 
 def _name(each: Comparison) -> str:
-    return f"{each.row} − {each.other}"
+    """``cc − ce+cam``, with the condition once at the end."""
+    row, separator, condition = each.row.partition(SEPARATOR)
+    return f"{row} − {each.other.partition(SEPARATOR)[0]}{separator}{condition}"
 
 
 if __name__ == "__main__":
     PAGE.write_text(text())
     print(PAGE)
     for question in QUESTIONS:
-        if (RESULTS / f"{question}.jsonl").exists():
+        if results(question).exists():
             draw(question)
             print(FIGURES / f"{question}.png")

@@ -512,8 +512,9 @@ class _BlockedMoments(torch.autograd.Function):
         ctx.save_for_backward(vectors, centres, index)
         moments = torch.zeros_like(centres)
         energies = centres.new_zeros(len(centres), dtype=_wide_dtype(centres))
+        buffer = vectors.new_empty(BLOCK, vectors.shape[1])
         for rows, classes in _blocks(vectors, index):
-            residuals = rows - centres.index_select(0, classes)
+            residuals = _residuals(rows, centres, classes, buffer)
             lengths = torch.linalg.vector_norm(residuals, dim=1)
             moments.index_add_(0, classes, residuals)
             energies.index_add_(0, classes, lengths.square().to(energies.dtype))
@@ -529,14 +530,21 @@ class _BlockedMoments(torch.autograd.Function):
             residuals = vectors - centres[index]
             return grad_moments[index] + scales[index, None] * residuals, None, None
         gradient = torch.empty_like(vectors)
+        buffer = vectors.new_empty(BLOCK, vectors.shape[1])
         for (rows, classes), out in zip(
             _blocks(vectors, index), gradient.split(BLOCK), strict=True
         ):
-            residuals = rows - centres.index_select(0, classes)
-            torch.addcmul(
-                grad_moments.index_select(0, classes), residuals, scales[classes, None], out=out
-            )
+            residuals = _residuals(rows, centres, classes, buffer)
+            torch.index_select(grad_moments, 0, classes, out=out)
+            out.addcmul_(residuals, scales[classes, None])
         return gradient, None, None
+
+
+def _residuals(rows: Tensor, centres: Tensor, classes: Tensor, buffer: Tensor) -> Tensor:
+    """``rows - centres[classes]`` in the memory of ``buffer``."""
+    out = buffer[: len(rows)]
+    torch.index_select(centres, 0, classes, out=out)
+    return torch.sub(rows, out, out=out)
 
 
 def _blocks(vectors: Tensor, index: Tensor) -> Iterable[tuple[Tensor, Tensor]]:

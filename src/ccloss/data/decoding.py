@@ -104,7 +104,8 @@ def decode(
         size: Antialiased bilinear resize of the short side, or to (height, width).
 
     Returns:
-        (channels, H, W) uint8.
+        (channels, H, W) uint8. The layout in memory is that of the decoder, usually channels last,
+        which torchvision resizes fastest.
 
     Raises:
         InputError: The image is corrupt, truncated or of an unsupported format.
@@ -188,9 +189,9 @@ def _reason(error: Exception) -> str:
 
 
 def _from_array(array: Pixels) -> Tensor:
-    """(H, W) or (H, W, C) as (C, H, W), a copy."""
+    """(H, W) or (H, W, C) as (C, H, W), a copy with the layout in memory of the array."""
     tensor = torch.from_numpy(np.array(array))
-    return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
+    return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
 
 
 def _is_reducible(image: Image.Image, size: Size) -> bool:
@@ -260,8 +261,7 @@ def _oriented(pixels: Tensor, orientation: int) -> Tensor:
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 2)
     flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
-    upright: Tensor = pixels.flip(flips) if flips else pixels.contiguous()
-    return upright
+    return pixels.flip(flips) if flips else pixels
 
 
 def _with_channels(pixels: Tensor, channels: int) -> Tensor:
