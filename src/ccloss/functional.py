@@ -42,10 +42,10 @@ IGNORE_INDEX = -100
 SMALL_BATCH = 64
 """Samples up to which :func:`_small_batch_distances` is faster than class statistics."""
 
-LARGE_BATCH = 2**19
+LARGE_BATCH = 2**18
 """Elements of (N, D) from which :class:`_BlockedMoments` is faster than plain autograd on a CPU."""
 
-BLOCK = 512
+BLOCK = 256
 """Rows of a block."""
 
 LARGE_TABLE = 2**24
