@@ -22,9 +22,9 @@ from ccloss.bench.report.text import markdown_table
 from ccloss.data.images import ImageSet, MemoryImages
 from ccloss.data.sources import Dataset
 from ccloss.data.splitting import hold_out
-from ccloss.inference import load
 from ccloss.training.components import load_data
 from ccloss.training.config import RunConfig
+from ccloss.training.evaluation import evaluate
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
 
@@ -134,11 +134,7 @@ def accuracy(config: RunConfig, data: Dataset, folder: RunFolder) -> float:
         train(config, folder, own, resume=folder.started)
     if not config.validation:
         return folder.read_record().accuracy
-    assert isinstance(data.test, MemoryImages)
-    model = load(folder.path)
-    logits = torch.cat([model(batch).logits for batch in data.test.pixels.split(500)])
-    hits = logits.argmax(1) == data.test.labels
-    return 100 * float(hits.double().mean())
+    return float(evaluate(folder, data, split="test")["accuracy"])
 
 
 def variants(epochs: int, weights: Path) -> Iterator[tuple[str, Fields]]:

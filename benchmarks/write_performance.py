@@ -65,8 +65,11 @@ def machine(content: Content) -> str:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Seconds as milliseconds with three digits."""
-    return MISSING if seconds is None else f"{1000 * seconds:.3g} ms"
+    """Seconds as milliseconds with at least three digits."""
+    if seconds is None:
+        return MISSING
+    number = 1000 * seconds
+    return f"{number:,.0f} ms" if number >= 100 else f"{number:.3g} ms"
 
 
 def factor(value: float | None) -> str:

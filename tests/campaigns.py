@@ -7,7 +7,7 @@ from typing import Any
 
 from ccloss.bench.campaign.plan import Run, plan
 from ccloss.bench.campaign.scheduler import Outcome
-from runs import small_experiment
+from run_folders import small_experiment
 
 
 @dataclass

@@ -11,19 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ccloss import __version__
 from ccloss.cli import main
+from ccloss.data.images import MemoryImages
+from ccloss.data.sources import load
+from ccloss.training.evaluation import load_model
 from ccloss.training.records import RunFolder
-from runs import content
+from run_folders import content
 
 CORES = len(os.sched_getaffinity(0))
 SMALL = ["--data", "digits", "--train-limit", "130", "--test-limit", "50", "--epochs", "2"]
 
 
 @pytest.fixture(autouse=True)
-def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CCLOSS_DATA", raising=False)
 
@@ -87,6 +91,29 @@ def test_train_then_evaluate_agree(finished: Path, capsys: pytest.CaptureFixture
     assert f"{record.accuracy:.2f} %" in shown
     assert f"{record.evaluation['attention_ratio']:.4f}" in shown
     assert "worst class accuracy" in shown
+
+
+def test_a_run_with_validation_images_is_evaluated_on_each_split(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--validation", "0.2", "--select", "best", "--out", "run"]
+    assert main(["train", *SMALL, *options]) == 0
+    record = RunFolder("run").read_record()
+    network = load_model(RunFolder("run"))
+    test = load("digits", image_size=8, test_limit=50).test
+    assert isinstance(test, MemoryImages)
+    with torch.inference_mode():
+        found = network(test.pixels).logits.argmax(1)
+    expected = 100 * float((found == test.labels).double().mean())
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--split", "test"]) == 0
+    shown = capsys.readouterr()
+    assert f"{expected:.2f} %" in shown.out
+    assert "no digest of its test images" in shown.err
+    assert main(["evaluate", "run"]) == 0
+    assert f"{record.accuracy:.2f} %" in capsys.readouterr().out
+    assert main(["evaluate", str(finished), "--split", "validation"]) == 2
+    assert "use split test" in capsys.readouterr().err
 
 
 def test_options_reach_the_run(tmp_path: Path) -> None:

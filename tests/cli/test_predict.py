@@ -16,7 +16,7 @@ from ccloss.cli import main
 from ccloss.inference import hub
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from runs import small_config, small_data
+from run_folders import small_config, small_data
 
 
 @pytest.fixture(scope="module")

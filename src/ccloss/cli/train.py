@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ccloss.bench.experiment import Experiment
 from ccloss.cli.console import is_main_process, print_line, print_table, progress_reporter
@@ -74,16 +74,19 @@ def evaluate(
     run: Path,
     /,
     *,
+    split: Literal["test", "validation"] | None = None,
     data: str | None = None,
     data_root: DataRoot = None,
     allow_changed_data: bool = False,
     allow_missing_classes: bool = False,
     workers: int | None = None,
 ) -> None:
-    """Evaluate the network of a finished run again on the run's test images.
+    """Evaluate the network of a finished run.
 
     Args:
         run: Folder of the run.
+        split: Images to evaluate on: test, or validation if the run has held out training images.
+            By default those that the run was evaluated on.
         data: Where the data are now, if not where the run has found them.
         data_root: Folder with the data. Without it they are downloaded from the Hugging Face Hub.
         allow_changed_data: Continue, with a warning, if the test images have changed.
@@ -94,6 +97,7 @@ def evaluate(
     record = folder.read_record()
 
     from ccloss.training.components import load_data
+    from ccloss.training.evaluation import config_of_split
     from ccloss.training.evaluation import evaluate as evaluate_run
 
     reporter = progress_reporter()
@@ -103,16 +107,18 @@ def evaluate(
         data=config.data if data is None else resolve_data_name(data),
         allow_missing_classes=config.allow_missing_classes or allow_missing_classes,
     )
-    dataset = load_data(config, data_root, reporter)
+    split = split or record.evaluation["split"]
+    dataset = load_data(config_of_split(config, split), data_root, reporter)
     evaluation = evaluate_run(
         folder,
         dataset,
+        split=split,
         allow_changed_data=allow_changed_data,
         workers=workers,
         reporter=reporter,
     )
     if is_main_process():
-        _print_evaluation(record.method, {"split": record.evaluation["split"], **evaluation})
+        _print_evaluation(record.method, {"split": split, **evaluation})
 
 
 _PERCENTAGES = ("accuracy", "top5", "calibration_error", "merged_pairs")

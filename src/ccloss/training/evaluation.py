@@ -1,5 +1,6 @@
 """Evaluation of a network, during training and after it."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def evaluate(
     folder: RunFolder,
     dataset: Dataset,
     *,
+    split: str | None = None,
     allow_changed_data: bool = False,
     workers: int | None = None,
     reporter: ProgressReporter | None = None,
@@ -36,6 +38,8 @@ def evaluate(
     Args:
         folder: the run's folder.
         dataset: the run's data, see :func:`ccloss.training.components.load_data`.
+        split: ``test`` or ``validation``, the images in ``dataset.test``; ``None``: those that the
+            run was evaluated on. Only these are compared with the images of the run.
         allow_changed_data: continue with a warning if the test images have changed.
         workers: processes on this machine that decode large images; ``None``: by its cores.
         reporter: shows the progress.
@@ -50,17 +54,43 @@ def evaluate(
             f"{folder.path} has {len(record.classes)} or others; evaluate on the run's own data"
         )
     reporter = reporter or NullProgress()
-    warning = check_same_data(
-        record.provenance.get("data"), dataset, allow_changed=allow_changed_data, splits=("test",)
-    )
-    if warning is not None:
-        reporter.warn(warning)
+    if split in (None, record.evaluation["split"]):
+        warning = check_same_data(
+            record.provenance.get("data"),
+            dataset,
+            allow_changed=allow_changed_data,
+            splits=("test",),
+        )
+        if warning is not None:
+            reporter.warn(warning)
+    else:
+        reporter.warn(f"the run has no digest of its {split} images, so they are not checked")
     config = RunConfig.from_dict(record.experiment)
     accelerator = make_accelerator(config.precision)
     network = accelerator.prepare_model(load_model(folder), evaluation_mode=True)
     loader = build_eval_loader(config, dataset, accelerator, workers)
     with fp32_without_tf32(config.precision):
         return measure(_predict(network, loader, reporter))
+
+
+def config_of_split(config: RunConfig, split: str) -> RunConfig:
+    """The configuration whose data have the images of a split as test images.
+
+    Args:
+        config: of the run.
+        split: ``test`` or ``validation``.
+
+    Raises:
+        InputError: the run has held out no validation images.
+    """
+    if split == "test":
+        return dataclasses.replace(config, validation=0.0, select="last")
+    if not config.validation:
+        raise InputError(
+            "split validation needs a run that has held out training images, and this one has not; "
+            "use split test"
+        )
+    return config
 
 
 def load_model(folder: RunFolder) -> Classifier:
