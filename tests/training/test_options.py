@@ -1,5 +1,6 @@
 """Training options: each has its effect, and a resumed run ends as one that was not interrupted."""
 
+import copy
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def run_interrupted(path: Path, fields: dict[str, Any], epochs: int) -> RunFolde
         {"trivial_augment": True, "random_resized_crop": 0.3, "random_erasing": 0.5},
         {"sampler": "class-balanced", "schedule": "step", "decay_epochs": 1, "optimizer": "lamb"},
         {"select": "best", "validation": 0.3, "learning_rate": 0.5, "nesterov": True},
+        {"freeze_backbone_epochs": 1, "epochs": 3},
     ],
-    ids=["together", "transforms", "sampler", "best"],
+    ids=["together", "transforms", "sampler", "best", "frozen"],
 )
 def test_resumed_run_ends_in_the_same_weights(tmp_path: Path, fields: dict[str, Any]) -> None:
     whole, config = RunFolder(tmp_path / "whole"), small_config(**fields)
@@ -72,6 +74,32 @@ def test_killed_run_with_options_ends_in_the_same_weights(tmp_path: Path) -> Non
     process.join()
     train(small_config(**TOGETHER), killed, DATA, resume=not killed.finished, overwrite=False)
     assert weights(killed) == weights(whole)
+
+
+# ---- optimisers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_with_a_frozen_backbone_makes_the_steps_of_plain_sgd(nesterov: bool) -> None:
+    config = small_config(freeze_backbone_epochs=1, nesterov=nesterov)
+    run = build_components(config, DATA, 0, print)
+    plain = copy.deepcopy(run.model)
+    reference = torch.optim.SGD(
+        plain.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=nesterov,
+        foreach=False,
+    )
+    for frozen in (True, True, False, False):
+        for model, optimizer in ((run.model, run.state.optimizer), (plain, reference)):
+            model.backbone.requires_grad_(not frozen)
+            optimizer.zero_grad()
+            model.eval()(torch.ones(2, 1, 8, 8)).logits.logsumexp(1).sum().backward()
+            optimizer.step()
+    for own, expected in zip(run.model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own, expected)
 
 
 # ---- networks ------------------------------------------------------------------------------------

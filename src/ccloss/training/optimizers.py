@@ -45,14 +45,7 @@ def _groups(config: RunConfig, model: Classifier, loss: Loss) -> list[dict[str, 
 
 def _make(config: RunConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups,
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=config.nesterov,
-            fused=True,
-        )
+        return _make_sgd(config, groups)
     import timm.optim
 
     create: Any = timm.optim.create_optimizer_v2  # type: ignore[attr-defined]
@@ -63,6 +56,26 @@ def _make(config: RunConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimi
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
+    return optimizer
+
+
+def _make_sgd(config: RunConfig, groups: list[dict[str, Any]]) -> torch.optim.SGD:
+    """Fused SGD whose momentum starts at 0, which is the same as PyTorch's start at the gradient.
+
+    The fused step fails if some parameters have momentum and others not yet, such as those of a
+    backbone that is frozen in the first epochs.
+    """
+    optimizer = torch.optim.SGD(
+        groups,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.nesterov,
+        fused=True,
+    )
+    if config.momentum:
+        for parameter in (each for group in groups for each in group["params"]):
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 

@@ -72,18 +72,12 @@ class StaticStep:
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:
-        """Undoes the steps inside the block.
-
-        State that the optimiser creates inside the block is zero afterwards, which is the initial
-        state of SGD.
-        """
+        """Undoes the steps inside the block."""
         saved = [(tensor, tensor.clone()) for tensor in self.persistent()]
         try:
             yield
         finally:
             with torch.no_grad():
-                for tensor in self._optimizer_state():
-                    tensor.zero_()
                 for tensor, value in saved:
                     tensor.copy_(value)
             self._state.optimizer.zero_grad()
@@ -101,12 +95,13 @@ class StaticStep:
             *self._state.network.buffers(),
             *self._state.loss.parameters(),
             *self._state.loss.buffers(),
-            *self._optimizer_state(),
+            *(
+                value
+                for state in self._state.optimizer.state.values()
+                for value in state.values()
+                if isinstance(value, Tensor)
+            ),
         ]
-
-    def _optimizer_state(self) -> list[Tensor]:
-        states = self._state.optimizer.state.values()
-        return [value for state in states for value in state.values() if isinstance(value, Tensor)]
 
     @contextlib.contextmanager
     def _fixed_buffers(self) -> Iterator[None]:
