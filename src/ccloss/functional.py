@@ -302,38 +302,62 @@ def _checked_batch(
 
 def _is_small(batch: _Batch) -> bool:
     hard = not (batch.labels.is_floating_point() or batch.has_ignored)
-    return hard and len(batch.labels) <= SMALL_BATCH and batch.process_group is None
+    fits = hard and len(batch.labels) <= SMALL_BATCH and batch.process_group is None
+    fits = fits and _wide_dtype(batch.vectors) == torch.float64
+    return fits and _is_eager(batch.vectors) and _is_eager(batch.labels)
 
 
 def _small_batch_distances(vectors: Tensor, labels: Tensor) -> tuple[ClassDistances, _PairCounts]:
-    """Distances from one (2N, N) matrix product.
+    intra, inter, same = _SmallBatch.apply(vectors, labels)
+    total = len(labels) * (len(labels) - 1) / 2
+    return ClassDistances(intra, inter), _PairCounts(same, total - same)
 
-    The formulas are those of the module's documentation, summed over samples instead of classes:
-    ``z`` holds x_i - mu_k and then mu_k - mu for each sample i of class k. The number of
-    operations is the cost of a small batch, and this form has the fewest.
+
+class _SmallBatch(torch.autograd.Function):
+    """Both distances and the number of same-class pairs of a small batch with class labels.
+
+    The formulas are those of the module's documentation, summed over samples instead of classes.
+    The number of operations is the cost of a small batch: this form needs few, and its backward
+    pass needs half of those of plain autograd. ``benchmarks/loss.py`` measures it. Derivatives of
+    higher order use plain autograd.
     """
-    size = max(1, len(labels))
-    same = (labels[:, None] == labels).to(vectors.dtype)
-    counts = same.sum(1)  # [N] samples of each sample's class
-    average = same / counts[:, None]  # [N, N] @ vectors = class means
-    between = average - 1 / size
-    within = torch.eye(len(labels), dtype=vectors.dtype, device=vectors.device) - average
-    constant = vectors.detach()
-    origin = constant.mean(0)
-    constant = constant - origin
-    residuals = vectors - (origin + average @ constant)
-    means = torch.cat([torch.zeros_like(constant), between @ constant])
-    z = torch.addmm(means, torch.cat([within, between]), residuals)
-    energies = (z * z).sum(1)
-    weights = torch.stack(
-        [
-            torch.cat([counts, torch.zeros_like(counts)]),
-            torch.cat([size - counts, torch.full_like(counts, size)]),
-        ]
-    )
-    intra, inter = (weights @ energies).unbind()
-    pairs = (counts.sum() - size) / 2
-    return ClassDistances(intra, inter), _PairCounts(pairs, size * (size - 1) / 2 - pairs)
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        within, between, counts = _deviations(vectors, labels)
+        ctx.save_for_backward(vectors, labels, within, between, counts)
+        energies = _row_energies(within)
+        intra = counts.dot(energies)
+        others = torch.rsub(counts, len(labels))
+        inter = others.dot(energies) + len(labels) * between.square().sum()
+        pairs = (counts.sum() - len(labels)) / 2
+        ctx.mark_non_differentiable(pairs)
+        return intra.to(vectors.dtype), inter.to(vectors.dtype), pairs
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_intra: Tensor, grad_inter: Tensor, _: Tensor
+    ) -> tuple[Tensor, None]:
+        vectors, labels, within, between, counts = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a derivative of higher order is requested
+            within, between, counts = _deviations(vectors, labels)
+        size = len(labels)
+        scales = 2 * (grad_intra * counts + grad_inter * (size - counts))
+        gradient = torch.addcmul(2 * size * grad_inter * between, within, scales.unsqueeze(1))
+        return gradient.to(vectors.dtype), None
+
+
+def _deviations(vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Deviations x_i - mu_k and mu_k - mu of each sample i of class k, [N, D], and n_k, [N].
+
+    In float64, where means of float32 vectors need no second centring.
+    """
+    wide = vectors.double()
+    same = (labels.unsqueeze(1) == labels).double()
+    counts = same.sum(1)
+    average = same / counts.unsqueeze(1)  # [N, N] @ vectors = class means
+    between = (average - 1 / max(1, len(labels))) @ wide  # exactly 0 for one class
+    return wide - average @ wide, between, counts
 
 
 def _class_statistics(batch: _Batch) -> _Statistics:
@@ -493,11 +517,7 @@ def _moments(vectors: Tensor, centres: Tensor, index: Tensor) -> tuple[Tensor, T
 
 
 def _is_large_on_cpu(vectors: Tensor) -> bool:
-    return (
-        vectors.numel() >= LARGE_BATCH
-        and _is_readable(vectors)
-        and torch.autograd.forward_ad.unpack_dual(vectors).tangent is None
-    )
+    return vectors.numel() >= LARGE_BATCH and _is_readable(vectors) and _is_eager(vectors)
 
 
 class _BlockedMoments(torch.autograd.Function):
@@ -684,11 +704,20 @@ def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -
 
 def _is_readable(labels: Tensor) -> bool:
     """Whether values can be read: not on a device, not while tracing, not inside torch.func."""
+    return labels.device.type == "cpu" and _is_plain(labels)
+
+
+def _is_eager(tensor: Tensor) -> bool:
+    """Whether a :class:`torch.autograd.Function` can take the tensor in every way it is used."""
+    return _is_plain(tensor) and torch.autograd.forward_ad.unpack_dual(tensor).tangent is None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether operations run at once: not while tracing, not inside torch.func."""
     return (
-        labels.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and type(labels) in (Tensor, torch.nn.Parameter)
-        and not torch._C._functorch.is_functorch_wrapped_tensor(labels)
+        not torch.compiler.is_compiling()
+        and type(tensor) in (Tensor, torch.nn.Parameter)
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
     )
 
 
