@@ -45,3 +45,19 @@ def test_comparisons_are_those_of_scipy(name: str) -> None:
             assert each.interval is not None
             assert each.interval.high == pytest.approx(difference.mean() + t.ppf(0.975) * error)
             assert each.p == pytest.approx(2 * t.sf(abs(difference.mean()) / error))
+
+
+def test_summary_of_question_4() -> None:
+    compared = study.comparisons("study-conditions")
+    for metric in ("accuracy", "recall_features", "detection"):
+        assert not any(each.sign for each in compared[metric])
+    found = {each.row: each for each in compared["recall_attention"] if "ce+cam" in each.other}
+    assert all(each.sign == 1 for row, each in found.items() if row.startswith("class-overlap"))
+
+
+@pytest.mark.parametrize("name", ["study-digits", "study-mnist", "study-conditions"])
+def test_class_overlap_merges_fewer_classes_than_cc_loss(name: str) -> None:
+    for each in study.comparisons(name)["attention_merged_pairs"]:
+        if each.row.startswith("class-overlap") and each.other.partition(", ")[0] == "cc":
+            assert each.estimate is not None
+            assert each.estimate < 0
