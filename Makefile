@@ -1,7 +1,7 @@
 # make demo     create .venv, train three losses on the embedded digits, write a table, figures and a page
 # make test     create .venv, run every check
 # make site     build the documentation into site/; warnings are errors
-# make bench    measure the speed again and rebuild docs/performance.md (under 10 minutes)
+# make bench    measure the speed again and rebuild docs/performance.md (10 to 20 minutes)
 # make oldest   run the tests of the library with the oldest supported PyTorch, in .oldest
 # make fuzz     random command lines, library calls, damaged run folders and odd image folders
 # make faults   a kill and a full disk at every file operation of train, resume, compare and report
