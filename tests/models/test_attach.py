@@ -7,11 +7,8 @@ import pytest
 import timm
 import torch
 import torchvision
-import transformers
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 
 import ccloss
 from ccloss import CCLoss, ClassifierHead, attach
@@ -130,6 +127,7 @@ TRANSFORMERS = {
 
 
 def transformers_model(name: str, suffix: str = "", **config: object) -> nn.Module:
+    transformers = pytest.importorskip("transformers")
     settings = getattr(transformers, f"{name}Config")(num_labels=7, **config)
     model: nn.Module = getattr(transformers, f"{name}ForImageClassification{suffix}")(settings)
     return model.train()
@@ -270,7 +268,14 @@ def test_attached_and_tapped_model_trains_under_ddp() -> None:
 
 
 @pytest.mark.usefixtures("process_group")
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6),
+    reason="fully_shard is public from PyTorch 2.6 on",
+)
 def test_attached_model_trains_under_fsdp() -> None:
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor
+
     attached = attach(small(), hidden_features=8)
     expected = copy.deepcopy(attached)
     for module in (attached.model, attached.head, attached):
