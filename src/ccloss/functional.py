@@ -222,10 +222,10 @@ def class_overlap(
     with without_autocast(attention):
         statistics = _class_statistics(batch)
         counts, centres, offsets, _, _ = statistics
-        scatter = _scatter(statistics).sum() / counts.sum().clamp(min=1)
+        scatter = _scatter(statistics).sum() / _divisor(counts.sum())
         pairs = torch.triu(counts[:, None] * counts, diagonal=1)
         overlap = _sum_of_overlaps(centres, offsets, 2 * scatter, pairs, eps)
-        overlap = overlap / pairs.sum().clamp(min=1e-30)  # 0 / 1e-30 where there is no pair
+        overlap = overlap / _divisor(pairs.sum())
         return overlap.to(centres.dtype)
 
 
@@ -385,7 +385,7 @@ def _hard_statistics(batch: _Batch) -> _Statistics:
         empty.index_add(0, index, empty.new_ones(len(index))),
         table.index_add(0, index, vectors.detach()),
     )
-    inverse = counts.clamp(min=1).reciprocal().to(vectors.dtype)[:, None]
+    inverse = _divisor(counts).reciprocal().to(vectors.dtype)[:, None]
     centres = sums * inverse
     moments, energies = reduce(*_moments(vectors, centres, index))
     offsets = moments * inverse
@@ -420,9 +420,8 @@ def _soft_statistics(vectors: Tensor, rows: Tensor, reduce: Reduce) -> _Statisti
         table.index_add(0, index, weights[:, None] * shifted.detach()) + spread.detach(),
     )
     counts = largest + rest
-    # A class without samples has a sum of 0, so any divisor gives it the mean 0.
-    tiny = torch.finfo(vectors.dtype).tiny
-    inverse = counts.clamp(min=tiny).reciprocal().to(vectors.dtype)[:, None]
+    inverse = _divisor(counts, torch.finfo(vectors.dtype).tiny).reciprocal()
+    inverse = inverse.to(vectors.dtype)[:, None]
     centres = sums * inverse + origin
     residuals = vectors - centres.index_select(0, index)
     moments, energies, spread, spread_energies = reduce(
@@ -450,7 +449,7 @@ def _distances(statistics: _Statistics) -> tuple[ClassDistances, _PairCounts]:
     counts, centres, offsets, _, pairs = statistics
     scatter = _scatter(statistics)
     size = counts.sum()
-    shares = (counts / size.clamp(min=1)).to(centres.dtype)
+    shares = (counts / _divisor(size)).to(centres.dtype)
     between = (centres - shares @ centres) + offsets
     between = between - shares @ between
     intra = counts.dot(scatter)
@@ -487,6 +486,14 @@ def _sum_of_overlaps(
         for first in range(0, classes, block)
     ]
     return torch.stack(parts).sum()
+
+
+def _divisor(weights: Tensor, smallest: float = 0) -> Tensor:
+    """The weights, or 1 where nothing has been summed: a sum of 0 then has the mean 0.
+
+    The compiler of PyTorch 2.4 cannot translate ``clamp`` for this.
+    """
+    return torch.where(weights > smallest, weights, 1)
 
 
 def _row_energies(rows: Tensor) -> Tensor:

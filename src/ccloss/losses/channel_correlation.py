@@ -161,7 +161,7 @@ class ChannelCorrelationLoss(AttentionLoss):
             num_classes=num_classes,
             process_group=self._group(),
         )
-        return terms._asdict()
+        return {"intra": terms.intra, "inter": terms.inter, "ratio": terms.ratio}
 
     def diagnose(self, mean_terms: Mapping[str, float]) -> str | None:
         if mean_terms["inter"] >= self.eps:
