@@ -22,6 +22,7 @@ from ccloss.functional import (
     class_overlap,
     correlation_terms,
 )
+from versions import TORCH
 
 EPS = 1e-6
 REDUCTIONS = ("sum", "mean")
@@ -385,6 +386,7 @@ def test_compiles_without_graph_breaks(kind: str) -> None:
     assert (gradient(got, traced) - truth).norm() <= 1e-6 * truth.norm()
 
 
+@pytest.mark.skipif(TORCH < (2, 5), reason="PyTorch 2.4 cannot export autocast contexts")
 @pytest.mark.parametrize("kind", ["hard", "mixup"])
 def test_exports(kind: str) -> None:
     class Module(torch.nn.Module):
@@ -428,7 +430,12 @@ small_batches = st.builds(
 
 
 @properties
-@given(small_batches, st.floats(-10, 10), st.floats(0.1, 10), st.integers(0, 100))
+@given(
+    small_batches,
+    st.floats(-10, 10, allow_subnormal=False),
+    st.floats(0.1, 10),
+    st.integers(0, 100),
+)
 def test_invariances(batch: Batch, step: float, scale: float, seed: int) -> None:
     """Translation, order of samples, order of classes; distances scale with the square."""
     vectors, labels, rows = batch

@@ -28,6 +28,7 @@ from outputs import (
     make_output,
     soft_labels,
 )
+from versions import TORCH
 
 # --- class weights and label smoothing
 
@@ -223,6 +224,7 @@ def test_every_loss_compiles_without_graph_breaks(name: str, kind: str) -> None:
     torch.testing.assert_close(loss.state_dict(), again.state_dict())
 
 
+@pytest.mark.skipif(TORCH < (2, 5), reason="PyTorch 2.4 needs a driver for fake CUDA tensors")
 @pytest.mark.parametrize(("name", "kind"), LOSSES_AND_LABELS)
 def test_no_loss_reads_values_from_the_device(name: str, kind: str) -> None:
     """Fake CUDA tensors have no values: reading one raises."""

@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import init_device_mesh
 import ccloss
 from ccloss import CCLoss, ClassifierHead, attach
 from ccloss.errors import InputError
+from versions import TORCH
 
 TIMM = {
     "test_resnet": 32,
@@ -268,10 +269,7 @@ def test_attached_and_tapped_model_trains_under_ddp() -> None:
 
 
 @pytest.mark.usefixtures("process_group")
-@pytest.mark.skipif(
-    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6),
-    reason="fully_shard is public from PyTorch 2.6 on",
-)
+@pytest.mark.skipif(TORCH < (2, 6), reason="fully_shard is public from PyTorch 2.6 on")
 def test_attached_model_trains_under_fsdp() -> None:
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import DTensor
