@@ -7,7 +7,7 @@ from typing import Any
 
 from ccloss.bench.campaign.plan import Run, plan
 from ccloss.bench.campaign.scheduler import Outcome
-from run_folders import small_experiment
+from small_runs import small_experiment
 
 
 @dataclass

@@ -20,7 +20,7 @@ from ccloss.data.images import MemoryImages
 from ccloss.data.sources import load
 from ccloss.training.evaluation import load_model
 from ccloss.training.records import RunFolder
-from run_folders import content
+from small_runs import content
 
 CORES = len(os.sched_getaffinity(0))
 SMALL = ["--data", "digits", "--train-limit", "130", "--test-limit", "50", "--epochs", "2"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ccloss.cli import main
 from ccloss.data.names import printable
-from run_folders import content
+from small_runs import content
 
 CLASSES = ("[v2]", "two\nlines", "<b>&", "猫", "حصان", os.fsdecode(b"caf\xe9"))
 

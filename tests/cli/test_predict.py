@@ -16,7 +16,7 @@ from ccloss.cli import main
 from ccloss.inference import hub
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from run_folders import small_config, small_data
+from small_runs import small_config, small_data
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from PIL import Image
 from ccloss.data.sources import Dataset
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from run_folders import small_config, small_data
+from small_runs import small_config, small_data
 
 
 @pytest.fixture(scope="session")

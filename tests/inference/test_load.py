@@ -20,7 +20,7 @@ from ccloss.inference.images import Preprocessing
 from ccloss.training.components import load_data
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from run_folders import small_config
+from small_runs import small_config
 
 
 def files(folder: Path) -> list[Path]:

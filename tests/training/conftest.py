@@ -6,7 +6,7 @@ import pytest
 
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from run_folders import small_config, small_data
+from small_runs import small_config, small_data
 
 
 @pytest.fixture

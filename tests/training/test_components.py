@@ -13,7 +13,7 @@ from ccloss.training import components
 from ccloss.training.components import load_data
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from run_folders import small_config, small_data
+from small_runs import small_config, small_data
 
 DATA = small_data()
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from ccloss.errors import InputError
 from ccloss.training.config import RunConfig, differences
-from run_folders import small_config
+from small_runs import small_config
 
 OLD: dict[str, Any] = {
     "data": "mnist", "loss": "ce+cam", "loss_options": {}, "backbone": "vgg16", "attention": True,

@@ -11,7 +11,7 @@ from ccloss.training.components import load_data
 from ccloss.training.evaluation import evaluate, load_model
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from run_folders import Listener, small_config, small_data
+from small_runs import Listener, small_config, small_data
 
 DATA = small_data()
 

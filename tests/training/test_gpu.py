@@ -14,7 +14,7 @@ from ccloss.functional import channel_correlation
 from ccloss.losses import LOSSES
 from ccloss.training import loop
 from ccloss.training.records import RunFolder
-from run_folders import Interrupted, Listener, small_config, small_data
+from small_runs import Interrupted, Listener, small_config, small_data
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,7 +15,7 @@ from ccloss.training.components import load_data
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
 from ccloss.training.schedules import cosine_learning_rate
-from run_folders import Listener, small_config, small_data
+from small_runs import Listener, small_config, small_data
 
 DATA = small_data()
 

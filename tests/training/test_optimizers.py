@@ -11,7 +11,7 @@ from ccloss.losses import make_loss
 from ccloss.models import build_model
 from ccloss.training.checkpoint import Progress, read_checkpoint, restore, save_checkpoint
 from ccloss.training.optimizers import build_optimizer, set_learning_rate
-from run_folders import small_config
+from small_runs import small_config
 
 STATES = ["sgd", "adamw", "lamb", "adabelief", "nadamw", "muon", "adafactor"]
 """Optimisers with tensors, numbers or nothing as state of a parameter, and state of a group."""

@@ -14,7 +14,7 @@ from ccloss.losses import LOSSES
 from ccloss.training.components import build_components, load_data
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from run_folders import Interrupted, Listener, small_config, small_data, weights
+from small_runs import Interrupted, Listener, small_config, small_data, weights
 
 DATA = small_data()
 

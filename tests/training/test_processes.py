@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ccloss.training.records import RunFolder
-from run_folders import small_data
+from small_runs import small_data
 
 DATA = small_data()
 
@@ -47,7 +47,7 @@ from ccloss.errors import BusyError
 from ccloss.training import loop
 from ccloss.training.devices import on_main_process
 from ccloss.training.records import RunFolder
-from run_folders import small_config, small_data
+from small_runs import small_config, small_data
 
 folder = Path(sys.argv[1])
 rank = PartialState(cpu=True).process_index

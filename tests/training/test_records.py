@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from ccloss.errors import InputError
 from ccloss.training.records import Record, RunFolder, find_runs
-from run_folders import small_config
+from small_runs import small_config
 
 RECORD = Record(
     method="cc weight=2",

@@ -16,7 +16,7 @@ from ccloss.data.images import MemoryImages
 from ccloss.errors import InputError
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
-from run_folders import Interrupted, Listener, content, small_config, small_data, weights
+from small_runs import Interrupted, Listener, content, small_config, small_data, weights
 
 DATA = small_data()
 

@@ -4,7 +4,7 @@ import torch
 
 from ccloss.training.records import RunFolder
 from ccloss.training.sample import thumbnail
-from run_folders import small_data
+from small_runs import small_data
 
 DATA = small_data()
 

@@ -6,7 +6,7 @@ from torch.optim import lr_scheduler
 
 from ccloss.errors import InputError
 from ccloss.training.schedules import make_schedule
-from run_folders import small_config
+from small_runs import small_config
 
 STEPS = 50
 

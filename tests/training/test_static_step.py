@@ -17,7 +17,7 @@ from ccloss.training import capture, loop
 from ccloss.training.components import Components, build_components
 from ccloss.training.records import RunFolder
 from ccloss.training.static_step import StaticStep
-from run_folders import small_config, small_data
+from small_runs import small_config, small_data
 
 DATA = small_data()
 UNSUPPORTED = "pml:ContrastiveLoss"

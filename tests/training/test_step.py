@@ -15,7 +15,7 @@ from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
 from ccloss.training.schedules import cosine_learning_rate
 from ccloss.training.step import TrainState, accumulation, epoch_seed, train_step
-from run_folders import small_config, small_data
+from small_runs import small_config, small_data
 
 DATA = small_data()
 

@@ -14,7 +14,7 @@ from ccloss.bench.experiment import Experiment
 from ccloss.bench.paper import TABLES
 from ccloss.training.loop import train
 from ccloss.training.timing import seconds_per_step
-from run_folders import Interrupted, Listener, small_data
+from small_runs import Interrupted, Listener, small_data
 
 
 @pytest.fixture(autouse=True)

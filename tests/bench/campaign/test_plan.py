@@ -11,7 +11,7 @@ from ccloss.bench.experiment import Experiment
 from ccloss.bench.paper import TABLES
 from ccloss.errors import InputError
 from ccloss.training.records import RunFolder
-from run_folders import small_config, small_experiment
+from small_runs import small_config, small_experiment
 
 
 def test_first_rounds_come_first_and_rounds_differ_in_the_seed(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from ccloss.bench.campaign.executors import ProcessExecutor, SerialExecutor
 from ccloss.bench.campaign.plan import Run
 from ccloss.errors import InputError
 from ccloss.training.records import RunFolder
-from run_folders import Listener, content
+from small_runs import Listener, content
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["ccloss.bench.campaign.scheduler", "sklearn.datasets"])
