@@ -720,7 +720,7 @@ def _is_eager(tensor: Tensor) -> bool:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether operations run at once: not while tracing, not inside torch.func."""
+    """Whether operations run immediately: not while tracing, not inside torch.func."""
     return (
         not torch.compiler.is_compiling()
         and type(tensor) in (Tensor, torch.nn.Parameter)
