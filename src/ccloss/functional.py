@@ -326,11 +326,11 @@ class _SmallBatch(torch.autograd.Function):
     def forward(ctx: Any, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         within, between, counts = _deviations(vectors, labels)
         ctx.save_for_backward(vectors, labels, within, between, counts)
+        size = len(labels)
         energies = _row_energies(within)
         intra = counts.dot(energies)
-        others = torch.rsub(counts, len(labels))
-        inter = others.dot(energies) + len(labels) * between.square().sum()
-        pairs = (counts.sum() - len(labels)) / 2
+        inter = (size - counts).dot(energies) + size * between.square().sum()
+        pairs = (counts.sum() - size) / 2
         ctx.mark_non_differentiable(pairs)
         return intra.to(vectors.dtype), inter.to(vectors.dtype), pairs
 
@@ -524,7 +524,7 @@ def _moments(vectors: Tensor, centres: Tensor, index: Tensor) -> tuple[Tensor, T
 
 
 def _is_large_on_cpu(vectors: Tensor) -> bool:
-    return vectors.numel() >= LARGE_BATCH and _is_readable(vectors) and _is_eager(vectors)
+    return vectors.numel() >= LARGE_BATCH and vectors.device.type == "cpu" and _is_eager(vectors)
 
 
 class _BlockedMoments(torch.autograd.Function):
