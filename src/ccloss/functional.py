@@ -171,10 +171,9 @@ def correlation_terms(
     batch = _checked_batch(attention, labels, num_classes, process_group)
     with without_autocast(attention):
         if _is_small(batch):
-            distances, pairs = _small_batch_distances(batch.vectors, batch.labels)
+            intra, inter = _small_batch_distances(batch.vectors, batch.labels, reduction)
         else:
-            distances, pairs = _distances(_class_statistics(batch))
-        intra, inter = distances if reduction == "sum" else _means(distances, pairs)
+            intra, inter = _distances(_class_statistics(batch), reduction)
         dtype = batch.vectors.dtype
         return CorrelationTerms(intra.to(dtype), inter.to(dtype), (intra / (inter + eps)).to(dtype))
 
@@ -307,14 +306,17 @@ def _is_small(batch: _Batch) -> bool:
     return fits and _is_eager(batch.vectors) and _is_eager(batch.labels)
 
 
-def _small_batch_distances(vectors: Tensor, labels: Tensor) -> tuple[ClassDistances, _PairCounts]:
-    intra, inter, same = _SmallBatch.apply(vectors, labels)
-    total = len(labels) * (len(labels) - 1) / 2
-    return ClassDistances(intra, inter), _PairCounts(same, total - same)
+def _small_batch_distances(vectors: Tensor, labels: Tensor, reduction: Reduction) -> ClassDistances:
+    intra, inter, counts = _SmallBatch.apply(vectors, labels)
+    distances, size = ClassDistances(intra, inter), len(labels)
+    if reduction == "sum":
+        return distances
+    same = (counts.sum() - size) / 2
+    return _means(distances, _PairCounts(same, size * (size - 1) / 2 - same))
 
 
 class _SmallBatch(torch.autograd.Function):
-    """Both distances and the number of same-class pairs of a small batch with class labels.
+    """Both distances of a small batch with class labels, and the size n_k of each sample's class.
 
     The formulas are those of the module's documentation, summed over samples instead of classes.
     The number of operations is the cost of a small batch: this form needs few, and its backward
@@ -330,9 +332,8 @@ class _SmallBatch(torch.autograd.Function):
         energies = _row_energies(within)
         intra = counts.dot(energies)
         inter = (size - counts).dot(energies) + size * between.square().sum()
-        pairs = (counts.sum() - size) / 2
-        ctx.mark_non_differentiable(pairs)
-        return intra.to(vectors.dtype), inter.to(vectors.dtype), pairs
+        ctx.mark_non_differentiable(counts)
+        return intra.to(vectors.dtype), inter.to(vectors.dtype), counts
 
     @staticmethod
     def backward(
@@ -445,7 +446,7 @@ def _scatter(statistics: _Statistics) -> Tensor:
     return energies - counts * (offsets * offsets).sum(1)
 
 
-def _distances(statistics: _Statistics) -> tuple[ClassDistances, _PairCounts]:
+def _distances(statistics: _Statistics, reduction: Reduction) -> ClassDistances:
     counts, centres, offsets, _, pairs = statistics
     scatter = _scatter(statistics)
     size = counts.sum()
@@ -454,7 +455,10 @@ def _distances(statistics: _Statistics) -> tuple[ClassDistances, _PairCounts]:
     between = between - shares @ between
     intra = counts.dot(scatter)
     inter = (size - counts).dot(scatter) + size * (counts * (between * between).sum(1)).sum()
-    return ClassDistances(intra, inter), _PairCounts(pairs, size * (size - 1) / 2 - pairs)
+    distances = ClassDistances(intra, inter)
+    if reduction == "sum":
+        return distances
+    return _means(distances, _PairCounts(pairs, size * (size - 1) / 2 - pairs))
 
 
 def _means(distances: ClassDistances, pairs: _PairCounts) -> ClassDistances:
