@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 from jinja2 import Environment, StrictUndefined
 
 from benchmarks.study_conditions import RETRIEVAL_IMAGES
+from benchmarks.study_figures import SEPARATOR, comparison_name, draw_differences, draw_trend
 from benchmarks.write_results import RESULTS, read
 from ccloss.bench.comparisons import Comparison, Pair, compare
 from ccloss.bench.groups import settings
@@ -83,9 +83,6 @@ Rows = dict[str, dict[int, float]]
 Values = dict[str, Rows]
 """Metric -> rows in which it is defined."""
 
-SEPARATOR = ", "
-"""Between the method and the condition in the name of a row."""
-
 
 def main_pairs(rows: Sequence[str]) -> list[Pair]:
     """Comparisons of questions 1, 2 and 4, within each condition."""
@@ -126,6 +123,30 @@ def from_campaign(name: str, metrics: Sequence[str]) -> Values:
     return values
 
 
+def from_weights(name: str, metrics: Sequence[str]) -> Values:
+    """Values of the records of question 3, with the weights as conditions in rising order."""
+    values = from_campaign(name, metrics)
+    return {
+        metric: dict(sorted(((_weight_row(row), own[row]) for row in own), key=_weight_order))
+        for metric, own in values.items()
+    }
+
+
+def _weight_row(row: str) -> str:
+    """``cc reduction=mean, weight 2`` for the method ``cc reduction=mean weight=2``."""
+    method, *options = row.split()
+    if method != "cc":
+        return row
+    others = [option for option in options if not option.startswith("weight=")]
+    weight = next((option[7:] for option in options if option not in others), "1")
+    return f"{' '.join([method, *others])}{SEPARATOR}weight {weight}"
+
+
+def _weight_order(row: tuple[str, object]) -> tuple[bool, str, float]:
+    method, _, weight = row[0].partition(f"{SEPARATOR}weight ")
+    return method.startswith("cc"), method, float(weight or 0)
+
+
 def from_conditions(name: str, metrics: Sequence[str]) -> Values:
     """Values that ``benchmarks.study_conditions`` has stored."""
     conditions = json.loads((RESULTS / f"{name}.json").read_text())["conditions"]
@@ -149,6 +170,7 @@ class Question:
         pairs: planned comparisons of rows; for each metric they are one family.
         load: reads the values.
         suffix: of the file of results.
+        trend: whether conditions are ordered numbers, which the figure shows as an axis.
     """
 
     metrics: tuple[str, ...]
@@ -156,14 +178,15 @@ class Question:
     pairs: Callable[[Sequence[str]], list[Pair]] = main_pairs
     load: Callable[[str, Sequence[str]], Values] = from_campaign
     suffix: str = ".jsonl"
+    trend: bool = False
 
 
 QUESTIONS: Mapping[str, Question] = {
     "study-digits": Question(MAIN_METRICS, 500),
     "study-mnist": Question(MAIN_METRICS, 10_000),
-    "study-weights": Question(TREND_METRICS, 500, weight_pairs),
+    "study-weights": Question(TREND_METRICS, 500, weight_pairs, from_weights, trend=True),
     "study-conditions": Question(CONDITION_METRICS, 10_000, load=from_conditions, suffix=".json"),
-    "study-batches": Question(TREND_METRICS, 500),
+    "study-batches": Question(TREND_METRICS, 500, trend=True),
 }
 """Questions by the name of their results."""
 
@@ -267,7 +290,7 @@ def _differences(compared: Mapping[str, list[Comparison]]) -> str:
     """A row for each comparison, with estimate, 95 % interval and adjusted p of each metric."""
     lines = [["comparison", *(METRICS[metric].label for metric in compared)]]
     cells = {
-        metric: {_name(each): _cell(each, METRICS[metric].digits) for each in family}
+        metric: {comparison_name(each): _cell(each, METRICS[metric].digits) for each in family}
         for metric, family in compared.items()
     }
     lines += [[row, *(own.get(row, NONE) for own in cells.values())] for row in cells["accuracy"]]
@@ -286,7 +309,7 @@ def _cell(each: Comparison, digits: int) -> str:
 
 def _sentence(each: Comparison) -> str:
     """The outcome of one comparison of accuracy."""
-    name = _name(each).replace(" − ", " minus ")
+    name = comparison_name(each).replace(" − ", " minus ")
     if each.interval is None or each.estimate is None:
         return f"{name}: not enough data ({each.missing})."
     words = f"{name}: {each.estimate:+.2f} points (95 % interval "
@@ -298,42 +321,12 @@ def _sentence(each: Comparison) -> str:
     return f"{words}): inconclusive."
 
 
-def draw(name: str) -> None:
-    """Draws the figure of a question: one panel a metric, estimates with their 95 % intervals."""
-    compared = comparisons(name)
-    names = [_name(each) for each in compared["accuracy"]]
-    columns = 4 if len(compared) in (4, 8) else 3
-    lines = len(compared) // columns
-    height = lines * (0.9 + 0.34 * len(names)) + 0.4
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(13, height), layout="constrained", sharey=True, squeeze=False
-    )
-    for (metric, family), axis in zip(compared.items(), axes.flat, strict=True):
-        axis.axvline(0, color="0.6", linewidth=1)
-        for each in family:
-            if each.estimate is None or each.interval is None:
-                continue
-            low, high = each.interval.low, each.interval.high
-            colour = "C0" if each.sign else "0.45"
-            y = names.index(_name(each))
-            axis.plot([low, high], [y, y], color=colour, linewidth=2)
-            axis.plot(each.estimate, y, "o", color=colour)
-        axis.set_title(METRICS[metric].label, fontsize=9)
-        axis.set_yticks(range(len(names)), names)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-    rounds = len(compared["accuracy"][0].seeds)
-    figure.suptitle(
-        f"Difference of means with 95 % interval, n = {rounds} seeds; blue: significant",
-        fontsize=11,
-    )
-    figure.savefig(FIGURES / f"{name}.png", dpi=110)
-    plt.close(figure)
-
-
-def _name(each: Comparison) -> str:
-    """``cc − ce+cam``, with the condition once at the end."""
-    row, separator, condition = each.row.partition(SEPARATOR)
-    return f"{row} − {each.other.partition(SEPARATOR)[0]}{separator}{condition}"
+def draw(name: str) -> Path:
+    """Draws the figure of a question and returns its path."""
+    path = FIGURES / f"{name}.png"
+    panels = {METRICS[metric].label: family for metric, family in comparisons(name).items()}
+    (draw_trend if QUESTIONS[name].trend else draw_differences)(panels, path)
+    return path
 
 
 if __name__ == "__main__":
@@ -341,5 +334,4 @@ if __name__ == "__main__":
     print(PAGE)
     for question in QUESTIONS:
         if results(question).exists():
-            draw(question)
-            print(FIGURES / f"{question}.png")
+            print(draw(question))

@@ -30,6 +30,22 @@ def test_values_are_those_of_the_records(name: str) -> None:
             }
 
 
+def test_values_of_question_3_are_those_of_the_records() -> None:
+    lines = (RESULTS / "study-weights.jsonl").read_text().splitlines()
+    expected: dict[str, dict[int, float]] = {}
+    for line in lines:
+        record = json.loads(line)["record"]
+        options = record["experiment"]["loss_options"]
+        row = "ce+cam"
+        if record["method"].startswith("cc"):
+            row = "cc reduction=mean" if options.get("reduction") == "mean" else "cc"
+            row += f", weight {options.get('weight', 1):g}"
+        seeds = expected.setdefault(row, {})
+        seeds[record["experiment"]["seed"]] = record["evaluation"]["attention_ratio"]
+    assert study.values("study-weights")["attention_ratio"] == expected
+    assert len(expected) == 13
+
+
 @pytest.mark.parametrize("name", [name for name in study.QUESTIONS if study.results(name).exists()])
 def test_comparisons_are_those_of_scipy(name: str) -> None:
     for metric, family in study.comparisons(name).items():
@@ -45,6 +61,20 @@ def test_comparisons_are_those_of_scipy(name: str) -> None:
             assert each.interval is not None
             assert each.interval.high == pytest.approx(difference.mean() + t.ppf(0.975) * error)
             assert each.p == pytest.approx(2 * t.sf(abs(difference.mean()) / error))
+
+
+def test_summary_of_question_3() -> None:
+    page = " ".join(study.PAGE.read_text().split())
+    compared, values = study.comparisons("study-weights"), study.values("study-weights")
+    accuracy = {each.row: each for each in compared["accuracy"]}
+    assert {row for row, each in accuracy.items() if each.sign} == {"cc reduction=mean, weight 10"}
+    merged = {row: np.mean(list(v.values())) for row, v in values["attention_merged_pairs"].items()}
+    shares = [f"{merged[f'cc, weight {weight}']:.0f}" for weight in (0.1, 1, 10)]
+    assert "{} % of the pairs at 0.1, {} % at 1 and {} % at 10".format(*shares) in page
+    losses = [-(accuracy[f"cc reduction=mean, weight {w}"].estimate or 0) for w in (2, 5, 10)]
+    assert "{:.1f} points lower at weight 2, {:.1f} at 5 and {:.1f} at 10".format(*losses) in page
+    for weight in (0.1, 0.5, 1):
+        assert merged[f"cc reduction=mean, weight {weight}"] > merged[f"cc, weight {weight}"]
 
 
 def test_summary_of_question_4() -> None:
