@@ -39,7 +39,7 @@ unit: $(READY)
 	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope --ignore tests/documentation
 
 check: $(READY)
-	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope
+	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope --durations 15
 
 docs: $(READY)
 	$(BIN)/pytest -rs --doctest-modules src tests/documentation

@@ -13,13 +13,12 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.pages import with_table
 from ccloss.bench.report.text import markdown_table
 from ccloss.models import build_model
 
 RESULT = Path(__file__).parent / "results" / "backbones.json"
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
-
-MARKER = "<!-- backbones: rebuilt from benchmarks/results/backbones.json -->\n"
 
 ROWS = (
     # backbone, pixels, channels, classes
@@ -108,9 +107,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def write_page(rows: list[dict[str, Any]]) -> None:
     """Replaces the table of the page."""
-    start, rest = PAGE.read_text().split(MARKER)
-    _, end = rest.split("<!-- end -->", 1)
-    PAGE.write_text(f"{start}{MARKER}{table(rows)}<!-- end -->{end}")
+    PAGE.write_text(with_table(PAGE.read_text(), "backbones", table(rows)))
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.measurement import RESULTS, write
+from benchmarks.pages import with_table
 from ccloss.bench.comparisons import Comparison, compare
 from ccloss.bench.experiment import Experiment
 from ccloss.bench.report.text import markdown_table
@@ -46,10 +47,6 @@ SEEDS = 5
 ROOT = Path(__file__).parents[1]
 
 PAGE = ROOT / "docs" / "guides" / "training-options.md"
-
-MARKER = "<!-- finetuning: rebuilt from benchmarks/results/finetuning.json -->\n"
-
-END = "<!-- end -->"
 
 Fields = Mapping[str, Any]
 
@@ -201,9 +198,7 @@ def _difference(found: Comparison | None) -> list[str]:
 def write_page() -> None:
     """Replaces the table of the page."""
     content = json.loads((RESULTS / "finetuning.json").read_text())
-    start, rest = PAGE.read_text().split(MARKER)
-    _, end = rest.split(END, 1)
-    PAGE.write_text(f"{start}{MARKER}{table(content['accuracies'])}{END}{end}")
+    PAGE.write_text(with_table(PAGE.read_text(), "finetuning", table(content["accuracies"])))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ Trains VGG16 on MNIST with three heads: (a) average pool and a plain head, (b) t
 max-pool with batch normalisation in the head, (c) the literal pool, a plain head and gradient
 clipping. The protocol is the paper's (He initialisation, learning rate 0.1 that falls along a
 cosine, no warm-up) over 200 steps. Records contain accuracy and dead units; the loss of each step
-is stored beside them.
+is stored beside them. The table and the figure of docs/decisions.md are made from both.
 
 Finished runs are kept, so the command can be interrupted and repeated. Two commands with different
 ``--methods`` can share a folder.
@@ -14,14 +14,20 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from unittest import mock
 
+import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.measurement import RESULTS
+from benchmarks.pages import with_table
+from benchmarks.write_results import read
 from ccloss.bench.experiment import Experiment
+from ccloss.bench.report.text import markdown_table
 from ccloss.bench.results import write_campaign
 from ccloss.output import Output
 from ccloss.training.components import load_data
@@ -50,6 +56,18 @@ METHODS: Mapping[str, tuple[str, bool]] = {
 
 LOSSES = "losses.json"
 """File in a run's folder with the loss of each step."""
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, FIGURE = DOCS / "decisions.md", DOCS / "figures" / "heads.png"
+
+NAMES: Mapping[str, str] = {
+    "average": "(a) average pool, plain head",
+    "batch-norm": "(b) max-pool, batch normalisation",
+    "clipping": "(c) max-pool, plain head, gradient clipping at 1.0",
+}
+
+WINDOW = 10
+"""Steps over which the figure averages the loss."""
 
 
 def configuration(head: str, method: str, seed: int) -> RunConfig:
@@ -94,7 +112,7 @@ def train_and_keep_losses(config: RunConfig, folder: RunFolder, root: Path) -> N
     (folder.path / LOSSES).write_text(json.dumps(losses))
 
 
-def write(out: Path) -> None:
+def store_results(out: Path) -> None:
     """Stores the records and the losses of the finished runs."""
     write_campaign(out, RESULTS / "heads.jsonl")
     losses: dict[str, dict[str, dict[str, list[float]]]] = {}
@@ -105,8 +123,58 @@ def write(out: Path) -> None:
     (RESULTS / "heads-losses.json").write_text(json.dumps(losses) + "\n")
 
 
+def table() -> str:
+    """Accuracy of each seed and mean dead units, for each head and method."""
+    records = read("heads")
+    lines = [
+        ["head", "method", "accuracy (%)", "lowest", "dead units of 512", "loss, last 20 steps"]
+    ]
+    losses = json.loads((RESULTS / "heads-losses.json").read_text())
+    for head, fields in HEADS.items():
+        for method, by_seed in losses[head].items():
+            own = [
+                record
+                for record in records
+                if record.method == method
+                and all(record.experiment[name] == value for name, value in fields.items())
+            ]
+            accuracies = [record.accuracy for record in own]
+            lines.append(
+                [
+                    f"{NAMES[head]}: {method}",
+                    f"{fmean(accuracies):.1f}",
+                    f"{min(accuracies):.1f}",
+                    f"{fmean(record.evaluation['dead_units'] for record in own):.0f}",
+                    f"{fmean(value for each in by_seed.values() for value in each[-20:]):.3f}",
+                ]
+            )
+    return markdown_table(lines, numbers=True)
+
+
+def draw() -> None:
+    """Draws the loss of each run: one panel a method, one colour a head."""
+    losses = json.loads((RESULTS / "heads-losses.json").read_text())
+    methods = [method for method in METHODS if any(method in own for own in losses.values())]
+    figure, axes = plt.subplots(
+        1, len(methods), figsize=(11, 3.6), layout="constrained", sharey=True, squeeze=False
+    )
+    for method, axis in zip(methods, axes.flat, strict=True):
+        for index, head in enumerate(HEADS):
+            for number, values in enumerate(losses[head].get(method, {}).values()):
+                means = np.convolve(values, np.ones(WINDOW) / WINDOW, "valid")
+                label = NAMES[head] if number == 0 else None
+                steps = np.arange(WINDOW, WINDOW + len(means))
+                axis.plot(steps, means, color=f"C{index}", linewidth=0.8, label=label)
+        axis.set_title(method)
+        axis.set_xlabel("step")
+    axes.flat[0].set_ylabel(f"loss, mean of {WINDOW} steps")
+    axes.flat[0].legend(fontsize=8)
+    figure.savefig(FIGURE, dpi=110)
+    plt.close(figure)
+
+
 def main() -> None:
-    """Trains what is missing and stores the results."""
+    """Trains what is missing, stores the results, and writes the table and the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/heads"))
@@ -118,7 +186,9 @@ def main() -> None:
             print(folder.path, flush=True)
             config = configuration(head, method, seed)
             train_and_keep_losses(config, folder, arguments.data_root)
-    write(arguments.out)
+    store_results(arguments.out)
+    PAGE.write_text(with_table(PAGE.read_text(), "heads", table()))
+    draw()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from benchmarks.pages import with_table
 from ccloss.bench.comparisons import Comparison, compare
 from ccloss.bench.groups import Setting, settings
 from ccloss.bench.paper import TABLES
@@ -181,20 +182,16 @@ def rates() -> dict[str, str]:
     }
 
 
-def with_table(document: str, campaign: str) -> str:
-    """A document with its comparison of methods, between two comments, made again."""
+def table_of_methods(campaign: str) -> str:
+    """The comparison of methods of a campaign."""
     (setting,) = settings(read(campaign))
-    start, end = f"<!-- {campaign}:", "<!-- end -->"
-    before, _, rest = document.partition(start)
-    comment, _, rest = rest.partition("-->\n")
-    _, _, after = rest.partition(end)
-    table = to_markdown(method_table.caption(setting), method_table.tables(setting))
-    return f"{before}{start}{comment}-->\n{table}{end}{after}"
+    return to_markdown(method_table.caption(setting), method_table.tables(setting))
 
 
 if __name__ == "__main__":
     PAGE.write_text(text())
     print(PAGE)
     for path, campaign in TABLES_OF_METHODS.items():
-        (ROOT / path).write_text(with_table((ROOT / path).read_text(), campaign))
-        print(ROOT / path)
+        page = ROOT / path
+        page.write_text(with_table(page.read_text(), campaign, table_of_methods(campaign)))
+        print(page)
