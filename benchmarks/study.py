@@ -18,7 +18,7 @@ from benchmarks.study_conditions import RETRIEVAL_IMAGES
 from benchmarks.study_figures import SEPARATOR, comparison_name, draw_differences, draw_trend
 from benchmarks.write_results import RESULTS, read
 from ccloss.bench.comparisons import Comparison, Pair, compare
-from ccloss.bench.groups import settings
+from ccloss.bench.groups import Setting, settings
 from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
 from ccloss.bench.statistics import power
 
@@ -109,11 +109,10 @@ def weight_pairs(rows: Sequence[str]) -> list[Pair]:
 
 def from_campaign(name: str, metrics: Sequence[str]) -> Values:
     """Values of the records of a campaign. Batch sizes, if there are several, are conditions."""
-    found = settings(read(name))
+    found = sorted(settings(read(name)), key=_batch_size)
     values: Values = {metric: {} for metric in metrics}
     for setting in found:
-        size = setting.first.experiment["batch_size"]
-        condition = f"{SEPARATOR}batch size {size}" if len(found) > 1 else ""
+        condition = f"{SEPARATOR}batch size {_batch_size(setting)}" if len(found) > 1 else ""
         for method, rounds in setting.methods.items():
             for metric in metrics:
                 recorded = [record.evaluation.get(metric) for record in rounds.values()]
@@ -121,6 +120,10 @@ def from_campaign(name: str, metrics: Sequence[str]) -> Values:
                 if len(own) == len(rounds):
                     values[metric][method + condition] = dict(zip(rounds, own, strict=True))
     return values
+
+
+def _batch_size(setting: Setting) -> int:
+    return int(setting.first.experiment["batch_size"])
 
 
 def from_weights(name: str, metrics: Sequence[str]) -> Values:

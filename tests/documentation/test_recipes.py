@@ -51,9 +51,7 @@ def write_stripes(folder: Path) -> None:
 
 @pytest.mark.parametrize("title", RECIPES)
 def test_recipe_trains(title: str, tmp_path: Path) -> None:
-    shutil.copytree(
-        ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-    )
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.egg-info"))
     commands = []
     for block in FENCE.finditer(RECIPES[title]):
         language, code = block["language"], block["code"]

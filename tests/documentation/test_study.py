@@ -91,3 +91,16 @@ def test_class_overlap_merges_fewer_classes_than_cc_loss(name: str) -> None:
         if each.row.startswith("class-overlap") and each.other.partition(", ")[0] == "cc":
             assert each.estimate is not None
             assert each.estimate < 0
+
+
+def test_summary_of_question_5() -> None:
+    page = " ".join(study.PAGE.read_text().split())
+    compared = study.comparisons("study-batches")
+    assert not any(each.sign for each in compared["accuracy"])
+    merged = {each.row: each for each in compared["attention_merged_pairs"]}
+    assert all(merged[f"cc, batch size {size}"].sign == 1 for size in (32, 64, 128))
+    means = study.values("study-batches")["attention_merged_pairs"]
+    shares = [f"{np.mean(list(means[f'ce+cam, batch size {n}'].values())):.0f}" for n in (16, 8)]
+    assert "With 16 and 8 images, {} % and {} % of the pairs merge".format(*shares) in page
+    sizes = [int(row.rpartition(" ")[2]) for row in means if row.startswith("cc,")]
+    assert sizes == [8, 16, 32, 64, 128]
