@@ -11,6 +11,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 OLDEST := .oldest/bin
+# Three processes use two cores fully, because some tests wait.
+PROCESSES := -n 3 --dist loadscope
 
 .PHONY: demo test setup format lint types unit docs check site bench fuzz faults oldest
 
@@ -36,10 +38,10 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope --ignore tests/documentation
+	$(BIN)/pytest -rs $(PROCESSES) --ignore tests/documentation
 
 check: $(READY)
-	$(BIN)/pytest -rs -n auto --maxprocesses 4 --dist loadscope --durations 15
+	$(BIN)/pytest -rs $(PROCESSES) --durations 15
 
 docs: $(READY)
 	$(BIN)/pytest -rs --doctest-modules src tests/documentation

@@ -124,7 +124,7 @@ def store_results(out: Path) -> None:
 
 
 def table() -> str:
-    """Accuracy of each seed and mean dead units, for each head and method."""
+    """Means over the seeds of each head and method, and the figure."""
     records = read("heads")
     lines = [
         ["head", "method", "accuracy (%)", "lowest", "dead units of 512", "loss, last 20 steps"]
@@ -142,13 +142,14 @@ def table() -> str:
             lines.append(
                 [
                     f"{NAMES[head]}: {method}",
+                    str(len(own)),
                     f"{fmean(accuracies):.1f}",
                     f"{min(accuracies):.1f}",
                     f"{fmean(record.evaluation['dead_units'] for record in own):.0f}",
                     f"{fmean(value for each in by_seed.values() for value in each[-20:]):.3f}",
                 ]
             )
-    return markdown_table(lines, numbers=True)
+    return f"{markdown_table(lines, numbers=True)}\n![Loss of each run](figures/{FIGURE.name})\n"
 
 
 def draw() -> None:

@@ -37,7 +37,8 @@ def test_every_committed_record_is_read() -> None:
     results = read_runs(RESULTS)
     assert len(results.runs) > 400
     assert {problem.state for problem in results.problems} <= {"duplicate"}
-    assert all(path.stat().st_size < 1.5e6 for path in RESULTS.glob("*.jsonl"))
+    for path in RESULTS.glob("*.jsonl"):  # the repository stays small
+        assert path.stat().st_size < 20_000 * len(path.read_text().splitlines())
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
