@@ -11,8 +11,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 OLDEST := .oldest/bin
-# Three processes use two cores fully, because some tests wait.
-PROCESSES := -n 3 --dist loadscope
+# The longest modules have few tests. In the order of the folders they do not come last.
+PROCESSES := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo test setup format lint types unit docs check site bench fuzz faults oldest
 
