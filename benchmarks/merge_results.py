@@ -1,13 +1,14 @@
 """Adds results to ``benchmarks/results``.
 
 python -m benchmarks.merge_results runs/mnist benchmarks/results/mnist.jsonl
-    writes the finished runs below a folder to one JSON Lines file
+    writes the finished runs below a folder to one JSON Lines file; with --without-epochs, their
+    records alone, which are a fifth of the size
 python -m benchmarks.merge_results OUT
     adds the files that benchmarks.device has written to OUT
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from benchmarks.measurement import RESULTS
@@ -40,9 +41,19 @@ def merge_device(out: Path, results: Path = RESULTS) -> list[str]:
     return added
 
 
-if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        print("\n".join(merge_device(Path(sys.argv[1]))))
+def main() -> None:
+    """Reads the command line and adds the results."""
+    parser = argparse.ArgumentParser(description="Adds results to benchmarks/results.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("--without-epochs", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.file is None:
+        print("\n".join(merge_device(arguments.folder)))
     else:
-        folder, file = map(Path, sys.argv[1:])
-        print(f"{file}: {write_campaign(folder, file)} runs")
+        runs = write_campaign(arguments.folder, arguments.file, epochs=not arguments.without_epochs)
+        print(f"{arguments.file}: {runs} runs")
+
+
+if __name__ == "__main__":
+    main()

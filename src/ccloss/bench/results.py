@@ -109,12 +109,13 @@ def read_folders(folders: Iterable[RunFolder]) -> Results:
     return _results([_read_folders(folders)])
 
 
-def write_campaign(folder: Path, file: Path) -> int:
+def write_campaign(folder: Path, file: Path, *, epochs: bool = True) -> int:
     """Writes every finished run below a folder to one campaign file.
 
     Args:
         folder: folder with run folders at any depth.
         file: campaign file; an existing one is replaced.
+        epochs: whether the metrics of each epoch are written besides the record.
 
     Returns:
         The number of runs written.
@@ -130,7 +131,8 @@ def write_campaign(folder: Path, file: Path) -> int:
     lines = []
     for run in results.runs:
         name = Path(run.name).relative_to(folder).as_posix()
-        fields = {"name": name, "record": dataclasses.asdict(run.record), "metrics": run.metrics}
+        metrics = run.metrics if epochs else []
+        fields = {"name": name, "record": dataclasses.asdict(run.record), "metrics": metrics}
         lines.append(json.dumps(fields, allow_nan=False, separators=(",", ":")))
     write_atomically(file, "".join(f"{line}\n" for line in lines).encode())
     return len(lines)
