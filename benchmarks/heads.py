@@ -7,12 +7,12 @@ cosine, no warm-up) over 200 steps. Records contain accuracy and dead units; the
 is stored beside them. The table and the figure of docs/decisions.md are made from both.
 
 Finished runs are kept, so the command can be interrupted and repeated. Two commands with different
-``--methods`` can share a folder.
+``--methods`` or ``--seeds`` can share a folder.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -88,10 +88,12 @@ def configuration(head: str, method: str, seed: int) -> RunConfig:
     ).resolve()
 
 
-def runs(out: Path, methods: list[str]) -> Iterator[tuple[RunFolder, str, str, int]]:
+def runs(
+    out: Path, methods: Iterable[str] = METHODS, seeds: Iterable[int] = SEEDS
+) -> Iterator[tuple[RunFolder, str, str, int]]:
     """Folder, head, method and seed of each run. The heads take turns."""
     for method in methods:
-        for seed in SEEDS:
+        for seed in seeds:
             for head in HEADS:
                 yield RunFolder(out / head / method / str(seed)), head, method, seed
 
@@ -116,7 +118,7 @@ def store_results(out: Path) -> None:
     """Stores the records and the losses of the finished runs."""
     write_campaign(out, RESULTS / "heads.jsonl")
     losses: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for folder, head, method, seed in runs(out, list(METHODS)):
+    for folder, head, method, seed in runs(out):
         if (folder.path / LOSSES).exists():
             own = losses.setdefault(head, {}).setdefault(method, {})
             own[str(seed)] = json.loads((folder.path / LOSSES).read_text())
@@ -180,9 +182,11 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/heads"))
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, choices=SEEDS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for folder, head, method, seed in runs(arguments.out, arguments.methods.split(",")):
+    methods = arguments.methods.split(",")
+    for folder, head, method, seed in runs(arguments.out, methods, arguments.seeds):
         if not (folder.path / LOSSES).exists():
             print(folder.path, flush=True)
             config = configuration(head, method, seed)
