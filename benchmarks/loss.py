@@ -97,17 +97,12 @@ def timer(loss: Loss, vectors: Tensor, labels: Tensor) -> Callable[[], float]:
 
 
 def seconds(samples: int, classes: int) -> dict[str, list[float]]:
-    """Times of each alternative.
-
-    Those that need several N x N matrices end at N = 2,048. The class overlap compares all pairs of
-    classes in the batch and ends at 512 of them.
-    """
+    """Times of each alternative. Those that need several N x N matrices end at N = 2,048."""
     vectors, labels = batch(samples, classes)
     chosen = {
         name: timer(loss, vectors, labels)
         for name, loss in alternatives(samples, classes).items()
         if samples <= 2048 or not name.startswith(("pml", "cdist"))
-        if min(samples, classes) <= 512 or name != "class overlap"
     }
     return interleave(chosen, {32: 51, 128: 31, 512: 21, 2048: 7, 8192: 3}[samples])
 

@@ -13,14 +13,16 @@ import ccloss
 
 SOURCE = Path(ccloss.__file__).parent
 
-CORE = {"errors", "validation", "output", "functional"}
+CORE = {"errors", "validation", "output", "tensor_checks", "functional"}
 LIBRARY = CORE | {"losses", "models"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "validation": {"errors"},
     "output": set(),
-    "functional": {"errors", "validation"},
+    "tensor_checks": {"errors"},
+    "cpu_terms": set(),
+    "functional": {"errors", "validation", "tensor_checks", "cpu_terms"},
     "losses": CORE,
     "models": CORE,
     "data": LIBRARY,

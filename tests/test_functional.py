@@ -13,15 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import reference
-from ccloss import functional
+from ccloss import functional, tensor_checks
 from ccloss.errors import InputError
 from ccloss.functional import (
-    IGNORE_INDEX,
     channel_correlation,
     class_distances,
     class_overlap,
     correlation_terms,
 )
+from ccloss.tensor_checks import IGNORE_INDEX
 from versions import TORCH
 
 EPS = 1e-6
@@ -127,15 +127,15 @@ def check_against_loop(
     assert error <= 10 * tolerance * scale
 
 
-@pytest.fixture(params=["small", "medium", "large"])
-def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The forms for small batches, for others, and for large batches and tables."""
-    if request.param != "small":
-        monkeypatch.setattr(functional, "SMALL_BATCH", 0)
-    if request.param == "large":
-        monkeypatch.setattr(functional, "LARGE_BATCH", 0)
-        monkeypatch.setattr(functional, "BLOCK", 3)
-        monkeypatch.setattr(functional, "LARGE_TABLE", 1)
+def only_general_form(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(functional, "_takes_cpu_form", lambda batch: False)
+
+
+@pytest.fixture(params=["cpu", "general"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both forms of the terms."""
+    if request.param == "general":
+        only_general_form(monkeypatch)
     return str(request.param)
 
 
@@ -149,12 +149,11 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 @example(make_batch(144782, 129, 2, 1, "one-hot", "1e-5"), "sum", True)
 @example(make_batch(2, 512, 16, 1000, "one-hot", "1e-5"), "sum", True)
 def test_value_and_gradient_are_those_of_the_loop(
-    batch: Batch, reduction: str, special_forms: bool
+    batch: Batch, reduction: str, cpu_form: bool
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        if not special_forms:
-            patch.setattr(functional, "SMALL_BATCH", 0)
-            patch.setattr(functional, "LARGE_BATCH", 2**62)
+        if not cpu_form:
+            only_general_form(patch)
         check_against_loop(batch, reduction)
 
 
@@ -242,7 +241,7 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.usefixtures("size")
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("soft", [False, True], ids=["hard", "one-hot"])
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_batches_are_finite_and_equal_the_loop(name: str, soft: bool) -> None:
@@ -297,7 +296,8 @@ def test_values_that_are_not_finite_propagate(value: float) -> None:
 def test_ignored_samples_are_left_out(
     num_classes: int | None, readable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functional, "_is_readable", lambda labels: readable)
+    for module in (functional, tensor_checks):
+        monkeypatch.setattr(module, "is_readable", lambda labels: readable)
     vectors, labels = make_vectors(12, 8, 0, torch.float64), torch.arange(12) % 3
     labels[[0, 5, 6]] = IGNORE_INDEX
     kept = labels != IGNORE_INDEX
@@ -313,7 +313,8 @@ def test_ignored_samples_are_left_out(
 def test_a_batch_of_ignored_samples_is_zero(
     readable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functional, "_is_readable", lambda labels: readable)
+    for module in (functional, tensor_checks):
+        monkeypatch.setattr(module, "is_readable", lambda labels: readable)
     vectors = make_vectors(4, 3, 0).requires_grad_()
     ratio = channel_correlation(vectors, torch.full((4,), IGNORE_INDEX), num_classes=2)
     assert ratio == 0
@@ -329,7 +330,7 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.usefixtures("size")
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("kind", ["hard", "mixup"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_first_and_second_derivatives(name: str, kind: str) -> None:
@@ -339,9 +340,9 @@ def test_first_and_second_derivatives(name: str, kind: str) -> None:
     assert torch.autograd.gradgradcheck(lambda v: FUNCTIONS[name](v, labels), vectors)
 
 
-def test_second_derivative_of_a_singleton(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("form")
+def test_second_derivative_of_a_singleton() -> None:
     # The residual of a singleton is exactly 0, where the length of a vector has no derivative.
-    monkeypatch.setattr(functional, "LARGE_BATCH", 0)
     vectors, labels = make_vectors(4, 3, 0, torch.float64), torch.tensor([0, 1, 1, 2])
     got = torch.autograd.functional.hessian(lambda v: FUNCTIONS["ratio"](v, labels), vectors)
     slow = torch.autograd.functional.hessian(
@@ -351,7 +352,7 @@ def test_second_derivative_of_a_singleton(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # from jvp
-@pytest.mark.usefixtures("size")
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("kind", ["hard", "mixup"])
 def test_func_transformations(kind: str) -> None:
     vectors = torch.stack([make_vectors(10, 4, seed, torch.float64) for seed in range(3)])

@@ -22,34 +22,27 @@ replace the indicator I(Y_i, Y_j) by <y_i, y_j>; the same formulas hold with y-w
 means and scatters.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from ccloss.cpu_terms import CpuTerms
 from ccloss.errors import InputError
+from ccloss.tensor_checks import (
+    IGNORE_INDEX,
+    check_labels,
+    check_same_device,
+    check_vectors,
+    is_eager,
+    is_readable,
+)
 from ccloss.validation import require_choice, require_positive
 
 Reduction = Literal["sum", "mean"]
-
-IGNORE_INDEX = -100
-"""Samples with this label are left out, as in :func:`torch.nn.functional.cross_entropy`."""
-
-SMALL_BATCH = 64
-"""Samples up to which :func:`_small_batch_distances` is faster than class statistics."""
-
-LARGE_BATCH = 2**18
-"""Elements of (N, D) from which :class:`_BlockedMoments` is faster than plain autograd on a CPU."""
-
-BLOCK = 256
-"""Rows of a block."""
-
-LARGE_TABLE = 2**24
-"""Elements of (K, K, D) from which differences of class means are computed block by block."""
 
 
 class ClassDistances(NamedTuple):
@@ -170,12 +163,15 @@ def correlation_terms(
     require_choice("reduction", reduction, ("sum", "mean"))
     batch = _checked_batch(attention, labels, num_classes, process_group)
     with without_autocast(attention):
-        if _is_small(batch):
-            intra, inter = _small_batch_distances(batch.vectors, batch.labels, reduction)
-        else:
-            intra, inter = _distances(_class_statistics(batch), reduction)
-        dtype = batch.vectors.dtype
-        return CorrelationTerms(intra.to(dtype), inter.to(dtype), (intra / (inter + eps)).to(dtype))
+
+        def general(vectors: Tensor) -> CorrelationTerms:
+            return _general_terms(batch._replace(vectors=vectors), eps, reduction)
+
+        if _takes_cpu_form(batch):
+            means = reduction == "mean"
+            terms = CpuTerms.apply(batch.vectors, batch.labels, eps, means, general)
+            return CorrelationTerms(*terms)
+        return general(batch.vectors)
 
 
 def class_overlap(
@@ -200,8 +196,10 @@ def class_overlap(
     classes k and l. A coinciding pair contributes 1 and a distant pair 0. The derivative with
     respect to D_kl decreases as 1 / (2 W + D_kl)^2, so close pairs are pushed apart first.
 
-    Time is O(K^2 D + N D); memory is bounded. Precision, labels, degenerate batches and processes
+    Time is O(K^2 D + N D), memory O(K^2 + N D). Precision, labels, degenerate batches and processes
     are as in :func:`class_distances`. A batch of one class or of singletons has overlap 0.
+    Distances of class means are computed in float64. On a device without it (MPS), pairs of
+    classes that are much closer than the others lose digits.
 
     Args:
         attention: (N, D) floating-point vectors.
@@ -221,10 +219,14 @@ def class_overlap(
     with without_autocast(attention):
         statistics = _class_statistics(batch)
         counts, centres, offsets, _, _ = statistics
-        scatter = _scatter(statistics).sum() / _divisor(counts.sum())
+        within = 2 * _scatter(statistics).sum() / _divisor(counts.sum())
         pairs = torch.triu(counts[:, None] * counts, diagonal=1)
-        overlap = _sum_of_overlaps(centres, offsets, 2 * scatter, pairs, eps)
-        overlap = overlap / _divisor(pairs.sum())
+        # In float32, rounded means and their matrix product would lose the distance of close pairs.
+        wide = _wide_dtype(centres)
+        means = _between(counts, centres.to(wide), offsets.to(wide))
+        squares = _row_energies(means)
+        apart = torch.relu(squares[:, None] + squares - 2 * means @ means.T)
+        overlap = (pairs * (within / (within + apart + eps))).sum() / _divisor(pairs.sum())
         return overlap.to(centres.dtype)
 
 
@@ -283,7 +285,7 @@ def _checked_batch(
     num_classes: int | None,
     process_group: dist.ProcessGroup | None,
 ) -> _Batch:
-    _check_vectors(attention)
+    check_vectors(attention)
     has_ignored = check_labels(labels, len(attention), num_classes)
     check_same_device(attention, labels)
     vectors = attention.to(torch.promote_types(attention.dtype, torch.float32))
@@ -293,72 +295,28 @@ def _checked_batch(
                 "num_classes must be given with process_group: processes see other labels"
             )
         labels = labels.long()
-        if has_ignored and _is_readable(labels):
+        if has_ignored and is_readable(labels):
             kept = labels != IGNORE_INDEX
             vectors, labels, has_ignored = vectors[kept], labels[kept], False
     return _Batch(vectors, labels, num_classes, process_group, has_ignored)
 
 
-def _is_small(batch: _Batch) -> bool:
-    hard = not (batch.labels.is_floating_point() or batch.has_ignored)
-    fits = hard and len(batch.labels) <= SMALL_BATCH and batch.process_group is None
-    fits = fits and _wide_dtype(batch.vectors) == torch.float64
-    return fits and _is_eager(batch.vectors) and _is_eager(batch.labels)
+def _takes_cpu_form(batch: _Batch) -> bool:
+    """Whether :class:`~ccloss.cpu_terms.CpuTerms` computes the terms of the batch."""
+    vectors, labels, _, process_group, has_ignored = batch
+    return (
+        vectors.device.type == "cpu"
+        and process_group is None
+        and not (labels.is_floating_point() or has_ignored)
+        and is_eager(vectors)
+    )
 
 
-def _small_batch_distances(vectors: Tensor, labels: Tensor, reduction: Reduction) -> ClassDistances:
-    intra, inter, counts = _SmallBatch.apply(vectors, labels)
-    distances, size = ClassDistances(intra, inter), len(labels)
-    if reduction == "sum":
-        return distances
-    same = (counts.sum() - size) / 2
-    return _means(distances, _PairCounts(same, size * (size - 1) / 2 - same))
-
-
-class _SmallBatch(torch.autograd.Function):
-    """Both distances of a small batch with class labels, and the size n_k of each sample's class.
-
-    The formulas are those of the module's documentation, summed over samples instead of classes.
-    The number of operations is the cost of a small batch: this form needs few, and its backward
-    pass needs half of those of plain autograd. ``benchmarks/loss.py`` measures it. Derivatives of
-    higher order use plain autograd.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        within, between, counts = _deviations(vectors, labels)
-        ctx.save_for_backward(vectors, labels, within, between, counts)
-        size = len(labels)
-        energies = _row_energies(within)
-        intra = counts.dot(energies)
-        inter = (size - counts).dot(energies) + size * between.square().sum()
-        ctx.mark_non_differentiable(counts)
-        return intra.to(vectors.dtype), inter.to(vectors.dtype), counts
-
-    @staticmethod
-    def backward(
-        ctx: Any, grad_intra: Tensor, grad_inter: Tensor, _: Tensor
-    ) -> tuple[Tensor, None]:
-        vectors, labels, within, between, counts = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a derivative of higher order is requested
-            within, between, counts = _deviations(vectors, labels)
-        size = len(labels)
-        scales = 2 * (grad_intra * counts + grad_inter * (size - counts))
-        gradient = torch.addcmul(2 * size * grad_inter * between, within, scales.unsqueeze(1))
-        return gradient.to(vectors.dtype), None
-
-
-def _deviations(vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Deviations x_i - mu_k and mu_k - mu of each sample i of class k, [N, D], and n_k, [N].
-
-    In float64, where means of float32 vectors need no second centring.
-    """
-    wide = vectors.double()
-    same = (labels.unsqueeze(1) == labels).double()
-    counts = same.sum(1)
-    average = same / counts.unsqueeze(1)  # [N, N] @ vectors = class means
-    between = (average - 1 / max(1, len(labels))) @ wide  # exactly 0 for one class
-    return wide - average @ wide, between, counts
+def _general_terms(batch: _Batch, eps: float, reduction: Reduction) -> CorrelationTerms:
+    """The terms by plain autograd, for every kind of labels and every device."""
+    intra, inter = _distances(_class_statistics(batch), reduction)
+    dtype = batch.vectors.dtype
+    return CorrelationTerms(intra.to(dtype), inter.to(dtype), (intra / (inter + eps)).to(dtype))
 
 
 def _class_statistics(batch: _Batch) -> _Statistics:
@@ -388,7 +346,11 @@ def _hard_statistics(batch: _Batch) -> _Statistics:
     )
     inverse = _divisor(counts).reciprocal().to(vectors.dtype)[:, None]
     centres = sums * inverse
-    moments, energies = reduce(*_moments(vectors, centres, index))
+    residuals = vectors - centres.index_select(0, index)
+    moments, energies = reduce(
+        table.index_add(0, index, residuals),
+        empty.index_add(0, index, _row_energies(residuals).to(empty.dtype)),
+    )
     offsets = moments * inverse
     if has_ignored:
         counts, centres, offsets, energies = (
@@ -446,13 +408,18 @@ def _scatter(statistics: _Statistics) -> Tensor:
     return energies - counts * (offsets * offsets).sum(1)
 
 
+def _between(counts: Tensor, centres: Tensor, offsets: Tensor) -> Tensor:
+    """mu_k - mu, [K, D]."""
+    shares = (counts / _divisor(counts.sum())).to(centres.dtype)
+    between = (centres - shares @ centres) + offsets
+    return between - shares @ between
+
+
 def _distances(statistics: _Statistics, reduction: Reduction) -> ClassDistances:
     counts, centres, offsets, _, pairs = statistics
     scatter = _scatter(statistics)
     size = counts.sum()
-    shares = (counts / _divisor(size)).to(centres.dtype)
-    between = (centres - shares @ centres) + offsets
-    between = between - shares @ between
+    between = _between(counts, centres, offsets)
     intra = counts.dot(scatter)
     inter = (size - counts).dot(scatter) + size * (counts * (between * between).sum(1)).sum()
     distances = ClassDistances(intra, inter)
@@ -471,27 +438,6 @@ def _means(distances: ClassDistances, pairs: _PairCounts) -> ClassDistances:
     return ClassDistances(mean(distances.intra, pairs.same), mean(distances.inter, pairs.other))
 
 
-def _sum_of_overlaps(
-    centres: Tensor, offsets: Tensor, within: Tensor, pairs: Tensor, eps: float
-) -> Tensor:
-    """Sum over pairs of classes of ``pairs * within / (within + D + eps)``."""
-
-    def overlap(rows: slice) -> Tensor:
-        differences = (centres[rows, None] - centres) + (offsets[rows, None] - offsets)
-        distances = (differences * differences).sum(2)
-        return (pairs[rows] * within / (within + distances + eps)).sum()
-
-    classes, width = centres.shape
-    if classes * classes * width <= LARGE_TABLE:
-        return overlap(slice(None))
-    block = max(1, LARGE_TABLE // (classes * width))
-    parts: list[Tensor] = [
-        checkpoint(overlap, slice(first, first + block), use_reentrant=False)
-        for first in range(0, classes, block)
-    ]
-    return torch.stack(parts).sum()
-
-
 def _divisor(weights: Tensor, smallest: float = 0) -> Tensor:
     """The weights, or 1 where nothing has been summed: a sum of 0 then has the mean 0.
 
@@ -503,83 +449,6 @@ def _divisor(weights: Tensor, smallest: float = 0) -> Tensor:
 def _row_energies(rows: Tensor) -> Tensor:
     """Squared lengths of (N, D) rows, [N]."""
     return (rows * rows).sum(1)
-
-
-def _moments(vectors: Tensor, centres: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over each class of residuals and of their squared lengths.
-
-    Args:
-        vectors: [N, D].
-        centres: [K, D] constants.
-        index: [N] classes.
-
-    Returns:
-        [K, D] sums of ``vectors - centres[index]``, and [K] sums of its squared lengths.
-    """
-    if _is_large_on_cpu(vectors):
-        moments: tuple[Tensor, Tensor] = _BlockedMoments.apply(vectors, centres, index)
-        return moments
-    residuals = vectors - centres.index_select(0, index)
-    energies = centres.new_zeros(len(centres), dtype=_wide_dtype(centres))
-    return (
-        torch.zeros_like(centres).index_add(0, index, residuals),
-        energies.index_add(0, index, _row_energies(residuals).to(energies.dtype)),
-    )
-
-
-def _is_large_on_cpu(vectors: Tensor) -> bool:
-    return vectors.numel() >= LARGE_BATCH and vectors.device.type == "cpu" and _is_eager(vectors)
-
-
-class _BlockedMoments(torch.autograd.Function):
-    """:func:`_moments` of a large CPU batch, one block of rows after the other.
-
-    Blocks stay in the processor's cache, and no residuals of the size of the batch are stored.
-    ``benchmarks/loss.py`` measures it. Derivatives of higher order use plain autograd.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, vectors: Tensor, centres: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(vectors, centres, index)
-        moments = torch.zeros_like(centres)
-        energies = centres.new_zeros(len(centres), dtype=_wide_dtype(centres))
-        buffer = vectors.new_empty(BLOCK, vectors.shape[1])
-        for rows, classes in _blocks(vectors, index):
-            residuals = _residuals(rows, centres, classes, buffer)
-            lengths = torch.linalg.vector_norm(residuals, dim=1)
-            moments.index_add_(0, classes, residuals)
-            energies.index_add_(0, classes, lengths.square().to(energies.dtype))
-        return moments, energies
-
-    @staticmethod
-    def backward(
-        ctx: Any, grad_moments: Tensor, grad_energies: Tensor
-    ) -> tuple[Tensor, None, None]:
-        vectors, centres, index = ctx.saved_tensors
-        scales = (2 * grad_energies).to(vectors.dtype)
-        if torch.is_grad_enabled():  # a derivative of higher order is requested
-            residuals = vectors - centres[index]
-            return grad_moments[index] + scales[index, None] * residuals, None, None
-        gradient = torch.empty_like(vectors)
-        buffer = vectors.new_empty(BLOCK, vectors.shape[1])
-        for (rows, classes), out in zip(
-            _blocks(vectors, index), gradient.split(BLOCK), strict=True
-        ):
-            residuals = _residuals(rows, centres, classes, buffer)
-            torch.index_select(grad_moments, 0, classes, out=out)
-            out.addcmul_(residuals, scales[classes, None])
-        return gradient, None, None
-
-
-def _residuals(rows: Tensor, centres: Tensor, classes: Tensor, buffer: Tensor) -> Tensor:
-    """``rows - centres[classes]`` in the memory of ``buffer``."""
-    out = buffer[: len(rows)]
-    torch.index_select(centres, 0, classes, out=out)
-    return torch.sub(rows, out, out=out)
-
-
-def _blocks(vectors: Tensor, index: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-    return zip(vectors.split(BLOCK), index.split(BLOCK), strict=True)
 
 
 class _AllReduce(torch.autograd.Function):
@@ -627,140 +496,3 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
         if not (available and torch.is_autocast_enabled(kind)):
             return nullcontext()
     return torch.autocast(kind, enabled=False)
-
-
-# --- validation -----------------------------------------------------------------------------------
-
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-def _check_vectors(attention: Tensor) -> None:
-    check_tensor("attention", attention, "(N, D) floating-point vectors, one for each sample")
-    if attention.ndim != 2 or not is_float(attention):
-        raise InputError(
-            "attention must be (N, D) floating-point vectors, one for each sample, "
-            f"got {describe(attention)}"
-        )
-
-
-def check_tensor(name: str, value: Any, expected: str) -> None:
-    """Raises :class:`InputError` unless ``value`` is a dense tensor.
-
-    Args:
-        name: name of the argument.
-        value: what was passed.
-        expected: what the argument must be, for the message.
-    """
-    if not isinstance(value, Tensor):
-        raise InputError(
-            f"{name} must be a tensor of {expected}, got {type(value).__name__}; "
-            "convert it with torch.as_tensor"
-        )
-    if value.is_nested or value.layout != torch.strided or value.is_quantized:
-        raise InputError(f"{name} must be a dense tensor of {expected}, got {describe(value)}")
-
-
-def check_same_device(vectors: Tensor, labels: Tensor) -> None:
-    """Raises :class:`InputError` if labels are on another device than the vectors or logits."""
-    if labels.device != vectors.device:
-        raise InputError(
-            f"labels must be on the device of the model's output, {vectors.device}, got labels on "
-            f"{labels.device}; move them with labels.to({str(vectors.device)!r})"
-        )
-
-
-def is_float(tensor: Tensor) -> bool:
-    """Whether arithmetic works with the tensor's type: float16, bfloat16, float32 or float64."""
-    return tensor.dtype in _FLOATS
-
-
-def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -> bool:
-    """Checks labels: (N,) integer classes or (N, K) rows of probabilities.
-
-    Args:
-        labels: what was passed.
-        samples: N, at least 1.
-        num_classes: K, if known.
-
-    Returns:
-        Whether some samples may have to be ignored. Labels on a device are not read.
-
-    Raises:
-        InputError: wrong shape or type; on a CPU also wrong values.
-    """
-    if samples == 0:
-        raise InputError("the batch is empty (0 samples); pass at least one sample")
-    check_tensor("labels", labels, "(N,) integer classes or (N, K) probabilities")
-    if labels.is_floating_point():
-        fits = labels.ndim == 2 and labels.shape[1] > 0 and is_float(labels)
-        fits = fits and num_classes in (None, labels.shape[1])
-    else:
-        fits = labels.ndim == 1 and labels.dtype != torch.bool and not labels.is_complex()
-    if not fits:
-        width = "K" if num_classes is None else num_classes
-        raise InputError(
-            f"labels must be (N,) integer classes or (N, {width}) probabilities, "
-            f"got {describe(labels)}"
-        )
-    if len(labels) != samples:
-        raise InputError(
-            f"labels must have one entry for each sample: {len(labels)} labels, {samples} samples"
-        )
-    if labels.is_floating_point():
-        if _is_readable(labels):
-            _check_probabilities(labels)
-        return False
-    return not _is_readable(labels) or _check_classes(labels.long(), num_classes)
-
-
-def _is_readable(labels: Tensor) -> bool:
-    """Whether values can be read: not on a device, not while tracing, not inside torch.func."""
-    return labels.device.type == "cpu" and _is_plain(labels)
-
-
-def _is_eager(tensor: Tensor) -> bool:
-    """Whether a :class:`torch.autograd.Function` can take the tensor in every way it is used."""
-    return _is_plain(tensor) and torch.autograd.forward_ad.unpack_dual(tensor).tangent is None
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether operations run immediately: not while tracing, not inside torch.func."""
-    return (
-        not torch.compiler.is_compiling()
-        and type(tensor) in (Tensor, torch.nn.Parameter)
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    )
-
-
-def _check_probabilities(rows: Tensor) -> None:
-    sums = rows.detach().sum(1, dtype=torch.float64)
-    # The tolerance admits rows in bfloat16; counts and logits are what it rejects.
-    if not bool(((sums - 1).abs() < 1e-2).all() & (rows >= 0).all()):
-        raise InputError(
-            "labels given as rows must be probabilities that sum to 1, "
-            f"got sums from {sums.min():.4g} to {sums.max():.4g} and values from {rows.min():.4g}"
-        )
-
-
-def _check_classes(labels: Tensor, num_classes: int | None) -> bool:
-    """Checks the range of class labels; whether some of them are :data:`IGNORE_INDEX`."""
-    lowest, highest = (int(value) for value in labels.aminmax())
-    has_ignored = lowest < 0
-    if has_ignored:
-        lowest = int(labels.where(labels != IGNORE_INDEX, 0).min())
-    if lowest < 0 or (num_classes is not None and highest >= num_classes):
-        last = "K - 1" if num_classes is None else num_classes - 1
-        raise InputError(
-            f"labels must lie in 0..{last} ({IGNORE_INDEX} leaves a sample out), "
-            f"got {lowest if lowest < 0 else highest}"
-        )
-    return has_ignored
-
-
-def describe(tensor: Tensor) -> str:
-    """Shape, type and layout of a tensor for a message, for example ``(32, 10) float32``."""
-    text = f"{tuple(tensor.shape)}" if not tensor.is_nested else "a nested tensor,"
-    text += f" {str(tensor.dtype).removeprefix('torch.')}"
-    if tensor.layout != torch.strided:
-        text += f" {str(tensor.layout).removeprefix('torch.')}"
-    return text

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ccloss import ClassifierHead, Output, build_model
-from ccloss.functional import IGNORE_INDEX, channel_correlation, class_distances
+from ccloss.functional import channel_correlation, class_distances
 from ccloss.losses import ChannelCorrelationLoss
+from ccloss.tensor_checks import IGNORE_INDEX
 
 SAMPLES, CLASSES, WIDTH, STEPS = 30, 5, 24, 3
 

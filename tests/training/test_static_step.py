@@ -89,7 +89,8 @@ def guarded_operations(step: StaticStep) -> list[list[str]]:
 @pytest.fixture
 def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels are treated as those on a device, whose values are not read."""
-    monkeypatch.setattr("ccloss.functional._is_readable", lambda labels: False)
+    for module in ("functional", "tensor_checks"):
+        monkeypatch.setattr(f"ccloss.{module}.is_readable", lambda labels: False)
 
 
 @pytest.mark.usefixtures("on_device")

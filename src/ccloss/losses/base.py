@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ccloss.errors import InputError
-from ccloss.functional import (
+from ccloss.output import Output
+from ccloss.tensor_checks import (
     IGNORE_INDEX,
     check_labels,
     check_same_device,
@@ -17,7 +18,6 @@ from ccloss.functional import (
     describe,
     is_float,
 )
-from ccloss.output import Output
 from ccloss.validation import require_nonnegative, require_unit_interval
 
 Need = Literal["features", "attention", "feature_map", "classifier_weight"]

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ccloss import functional
 from ccloss.errors import InputError
-from ccloss.functional import Reduction, check_tensor
+from ccloss.functional import Reduction
 from ccloss.losses.base import ClassWeights, Loss
 from ccloss.output import Output
+from ccloss.tensor_checks import check_tensor
 from ccloss.validation import require_choice, require_nonnegative, require_positive
 
 Group = dist.ProcessGroup | Literal["default"] | None
