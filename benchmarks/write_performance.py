@@ -103,7 +103,8 @@ def loss(content: Content) -> str:
     width = content["width"]
     return f"""Forward and backward pass of `functional.channel_correlation`, D = {width}. The
 columns after `ours` are times relative to ours, so 40 means that ours is 40 times as fast.
-`paper` is the form of section 2.3, `cdist` takes the same pairs through `torch.cdist`.
+`paper` is the form of section 2.3, `cdist` takes the same pairs through `torch.cdist`. A call
+that is not timed precedes each measurement.
 
 {markdown_table(lines, numbers=True)}
 
