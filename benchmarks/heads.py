@@ -3,24 +3,27 @@
 Trains VGG16 on MNIST with three heads: (a) average pool and a plain head, (b) the literal fifth
 max-pool with batch normalisation in the head, (c) the literal pool, a plain head and gradient
 clipping. The protocol is the paper's (He initialisation, learning rate 0.1 that falls along a
-cosine, no warm-up) over 200 steps. Records contain accuracy and dead units; the loss of each step
-is stored beside them. The table and the figure of docs/decisions.md are made from both.
+cosine, no warm-up), over 200 steps or over 5 epochs of 10,000 images. Records contain accuracy and
+dead units; the loss of each step is stored beside them. The table and the figure of
+docs/decisions.md are made from both.
 
 Finished runs are kept, so the command can be interrupted and repeated. Two commands with different
-``--methods`` or ``--seeds`` can share a folder.
+``--scales``, ``--heads``, ``--methods`` or ``--seeds`` can share a folder.
 """
 
 import argparse
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from benchmarks.measurement import RESULTS
@@ -36,8 +39,8 @@ from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
 from ccloss.training.tracking import EpochBuffers
 
-IMAGES, TEST_IMAGES = 6_400, 1_000
-"""200 steps with the paper's batch size of 32; evaluation once, after the last step."""
+SCALES: Mapping[str, tuple[int, int]] = {"200 steps": (6_400, 1), "5 epochs": (10_000, 5)}
+"""Training images and epochs. Evaluation is on 1,000 test images, once, after the last step."""
 
 SEEDS = range(5000, 5005)
 
@@ -54,6 +57,8 @@ METHODS: Mapping[str, tuple[str, bool]] = {
 }
 """Method -> loss and attention."""
 
+CURVES = RESULTS / "heads-losses.jsonl"
+
 LOSSES = "losses.json"
 """File in a run's folder with the loss of each step."""
 
@@ -66,36 +71,53 @@ NAMES: Mapping[str, str] = {
     "clipping": "(c) max-pool, plain head, gradient clipping at 1.0",
 }
 
-WINDOW = 10
-"""Steps over which the figure averages the loss."""
+WINDOW, LAST = 10, 20
+"""Steps over which the figure averages the loss, and last steps of which the table has the mean."""
 
 
-def configuration(head: str, method: str, seed: int) -> RunConfig:
-    """One run."""
-    loss, attention = METHODS[method]
+class Run(NamedTuple):
+    """One training run."""
+
+    scale: str
+    head: str
+    method: str
+    seed: int
+
+    def folder(self, out: Path) -> RunFolder:
+        """Where the run is stored."""
+        scale, head, method, seed = self
+        return RunFolder(out / scale.replace(" ", "-") / head / method / str(seed))
+
+
+def configuration(run: Run) -> RunConfig:
+    """The experiment of a run."""
+    loss, attention = METHODS[run.method]
+    images, epochs = SCALES[run.scale]
     return Experiment(
         data="mnist",
         backbone="vgg16",
         loss=loss,
         attention=attention,
         image_size=24,
-        epochs=1,
-        train_limit=IMAGES,
-        test_limit=TEST_IMAGES,
+        epochs=epochs,
+        evaluate_every=epochs,
+        train_limit=images,
+        test_limit=1_000,
         precision="fp32",
-        seed=seed,
-        **HEADS[head],
+        seed=run.seed,
+        **HEADS[run.head],
     ).resolve()
 
 
 def runs(
-    out: Path, methods: Iterable[str] = METHODS, seeds: Iterable[int] = SEEDS
-) -> Iterator[tuple[RunFolder, str, str, int]]:
-    """Folder, head, method and seed of each run. The heads take turns."""
-    for method in methods:
-        for seed in seeds:
-            for head in HEADS:
-                yield RunFolder(out / head / method / str(seed)), head, method, seed
+    scales: Iterable[str] = SCALES,
+    heads: Iterable[str] = HEADS,
+    methods: Iterable[str] = METHODS,
+    seeds: Iterable[int] = SEEDS,
+) -> list[Run]:
+    """All runs. The heads take turns."""
+    order = itertools.product(scales, methods, seeds, heads)
+    return [Run(scale, head, method, seed) for scale, method, seed, head in order]
 
 
 def train_and_keep_losses(config: RunConfig, folder: RunFolder, root: Path) -> None:
@@ -117,61 +139,86 @@ def train_and_keep_losses(config: RunConfig, folder: RunFolder, root: Path) -> N
 def store_results(out: Path) -> None:
     """Stores the records and the losses of the finished runs."""
     write_campaign(out, RESULTS / "heads.jsonl")
-    losses: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for folder, head, method, seed in runs(out):
-        if (folder.path / LOSSES).exists():
-            own = losses.setdefault(head, {}).setdefault(method, {})
-            own[str(seed)] = json.loads((folder.path / LOSSES).read_text())
-    (RESULTS / "heads-losses.json").write_text(json.dumps(losses) + "\n")
+    lines = [
+        json.dumps({**run._asdict(), "losses": json.loads(path.read_text())})
+        for run in runs()
+        if (path := run.folder(out).path / LOSSES).exists()
+    ]
+    CURVES.write_text("\n".join(lines) + "\n")
+
+
+def curves() -> dict[Run, list[float]]:
+    """The loss of each step of the finished runs."""
+    found = {}
+    for line in CURVES.read_text().splitlines():
+        content = json.loads(line)
+        losses = content.pop("losses")
+        found[Run(**content)] = losses
+    return found
+
+
+def evaluations(wanted: Iterable[Run]) -> dict[Run, dict[str, Any]]:
+    """The final evaluation of each run."""
+    records = read("heads")
+    found = {}
+    for run in wanted:
+        experiment = configuration(run).to_dict()
+        (found[run],) = (each.evaluation for each in records if each.experiment == experiment)
+    return found
 
 
 def table() -> str:
-    """Means over the seeds of each head and method, and the figure."""
-    records = read("heads")
-    lines = [
-        ["head", "method", "accuracy (%)", "lowest", "dead units of 512", "loss, last 20 steps"]
-    ]
-    losses = json.loads((RESULTS / "heads-losses.json").read_text())
-    for head, fields in HEADS.items():
-        for method, by_seed in losses[head].items():
-            own = [
-                record
-                for record in records
-                if record.method == method
-                and all(record.experiment[name] == value for name, value in fields.items())
-            ]
-            accuracies = [record.accuracy for record in own]
-            lines.append(
-                [
-                    f"{NAMES[head]}: {method}",
-                    str(len(own)),
-                    f"{fmean(accuracies):.1f}",
-                    f"{min(accuracies):.1f}",
-                    f"{fmean(record.evaluation['dead_units'] for record in own):.0f}",
-                    f"{fmean(value for each in by_seed.values() for value in each[-20:]):.3f}",
-                ]
-            )
-    return f"{markdown_table(lines, numbers=True)}\n![Loss of each run](figures/{FIGURE.name})\n"
+    """Means over the seeds of each scale, head and method, and the figure."""
+    losses = curves()
+    results = evaluations(losses)
+    text = ""
+    for scale in dict.fromkeys(run.scale for run in losses):
+        images, epochs = SCALES[scale]
+        lines = [["head and method", "seeds", "accuracy (%)", "lowest", "dead units", "loss"]]
+        for head, method in itertools.product(HEADS, METHODS):
+            done = [run for run in losses if run[:3] == (scale, head, method)]
+            if done:
+                accuracies = [results[run]["accuracy"] for run in done]
+                lines.append(
+                    [
+                        f"{NAMES[head]}: {method}",
+                        str(len(done)),
+                        f"{fmean(accuracies):.1f}",
+                        f"{min(accuracies):.1f}",
+                        f"{fmean(results[run]['dead_units'] for run in done):.0f}",
+                        f"{fmean(value for run in done for value in losses[run][-LAST:]):.3f}",
+                    ]
+                )
+        length = f"{epochs} epoch{'s' * (epochs > 1)}"
+        text += f"{images:,} images, {length}:\n\n{markdown_table(lines, numbers=True)}\n"
+    return f"{text}\n![Loss of each run](figures/{FIGURE.name})\n"
 
 
 def draw() -> None:
-    """Draws the loss of each run: one panel a method, one colour a head."""
-    losses = json.loads((RESULTS / "heads-losses.json").read_text())
-    methods = [method for method in METHODS if any(method in own for own in losses.values())]
+    """Draws the loss of each run: one panel a scale and method, one colour a head."""
+    losses = curves()
+    panels = list(dict.fromkeys((run.scale, run.method) for run in losses))
     figure, axes = plt.subplots(
-        1, len(methods), figsize=(11, 3.6), layout="constrained", sharey=True, squeeze=False
+        1,
+        len(panels),
+        figsize=(2.8 * len(panels), 3.4),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
     )
-    for method, axis in zip(methods, axes.flat, strict=True):
+    for (scale, method), axis in zip(panels, axes.flat, strict=True):
         for index, head in enumerate(HEADS):
-            for number, values in enumerate(losses[head].get(method, {}).values()):
-                means = np.convolve(values, np.ones(WINDOW) / WINDOW, "valid")
-                label = NAMES[head] if number == 0 else None
-                steps = np.arange(WINDOW, WINDOW + len(means))
-                axis.plot(steps, means, color=f"C{index}", linewidth=0.8, label=label)
-        axis.set_title(method)
+            for run, values in losses.items():
+                if run[:3] == (scale, head, method):
+                    means = np.convolve(values, np.ones(WINDOW) / WINDOW, "valid")
+                    axis.plot(np.arange(len(means)) + WINDOW, means, f"C{index}", linewidth=0.8)
+        axis.set_title(f"{method}, {scale}")
         axis.set_xlabel("step")
     axes.flat[0].set_ylabel(f"loss, mean of {WINDOW} steps")
-    axes.flat[0].legend(fontsize=8)
+    handles = [
+        Line2D([], [], color=f"C{index}", label=NAMES[head]) for index, head in enumerate(HEADS)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(HEADS), fontsize=8)
     figure.savefig(FIGURE, dpi=110)
     plt.close(figure)
 
@@ -181,17 +228,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/heads"))
-    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, choices=SEEDS)
-    arguments = parser.parse_args()
+    choices: Mapping[str, Iterable[Any]] = {
+        "scales": SCALES,
+        "heads": HEADS,
+        "methods": METHODS,
+        "seeds": SEEDS,
+    }
+    for name, values in choices.items():
+        kind = type(next(iter(values)))
+        parser.add_argument(f"--{name}", nargs="+", type=kind, default=values, choices=values)
+    arguments = vars(parser.parse_args())
     torch.set_num_threads(1)
-    methods = arguments.methods.split(",")
-    for folder, head, method, seed in runs(arguments.out, methods, arguments.seeds):
+    for run in runs(**{name: arguments[name] for name in choices}):
+        folder = run.folder(arguments["out"])
         if not (folder.path / LOSSES).exists():
             print(folder.path, flush=True)
-            config = configuration(head, method, seed)
-            train_and_keep_losses(config, folder, arguments.data_root)
-    store_results(arguments.out)
+            train_and_keep_losses(configuration(run), folder, arguments["data_root"])
+    store_results(arguments["out"])
     PAGE.write_text(with_table(PAGE.read_text(), "heads", table()))
     draw()
 
