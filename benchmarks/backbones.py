@@ -102,7 +102,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 else ["–"] * 3
             )
         lines.append(line)
-    return markdown_table(lines, numbers=True)
+    return markdown_table(lines)
 
 
 def write_page(rows: list[dict[str, Any]]) -> None:

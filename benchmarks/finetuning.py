@@ -184,7 +184,7 @@ def table(accuracies: Mapping[str, Any]) -> str:
         for images, rows in accuracies.items():
             line += [f"{fmean(rows[name].values()):.2f}", *_difference(families[images].get(name))]
         lines.append(line)
-    return markdown_table(lines, numbers=True)
+    return markdown_table(lines)
 
 
 def _difference(found: Comparison | None) -> list[str]:

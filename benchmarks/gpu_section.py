@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccloss.bench.paper import ROUNDS, TABLE1
+from ccloss.bench.paper.tables import ROUNDS, TABLE1
 from ccloss.bench.report.text import markdown_table
 from ccloss.data.catalog import SOURCES
 
@@ -68,7 +68,7 @@ def section(folder: Path) -> str:
         "## GPU",
         "```sh\nsh benchmarks/device.sh run FOLDER OUT\n```",
         _devices(measured),
-        markdown_table(summary, numbers=True),
+        markdown_table(summary),
         *_tables(measured),
     ]
     parts[1] = f"<!-- not run: needs a GPU -->\n{parts[1]}"
@@ -149,21 +149,21 @@ def _tables(measured: Measurements) -> Iterator[str]:
     ]
     if steps:
         head = ["case", "precision", "loss", "step", "steps/s", "kernels per step", "GPU busy"]
-        yield markdown_table([head, *steps], numbers=True)
+        yield markdown_table([head, *steps])
     rounds = [
         [str(row["rounds"]), row["layout"], f"{row['rounds'] / _step_seconds(row):.0f}"]
         for row in measured.rows("rounds")
     ]
     if rounds:
         head = ["rounds in one process", "a graph each, or branches of one", "steps/s of all"]
-        yield markdown_table([head, *rounds], numbers=True)
+        yield markdown_table([head, *rounds])
     loss = [
         [f"{row['samples']:,}", row["alternative"], f"{1e6 * _step_seconds(row):.0f} µs"]
         for row in measured.rows("loss")
     ]
     if loss:
         head = ["N", "loss, D = 512, K = 100", "forward and backward"]
-        yield markdown_table([head, *loss], numbers=True)
+        yield markdown_table([head, *loss])
 
 
 def _step_seconds(row: Row) -> float:

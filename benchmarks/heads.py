@@ -190,7 +190,7 @@ def table() -> str:
                     ]
                 )
         length = f"{epochs} epoch{'s' * (epochs > 1)}"
-        text += f"{images:,} images, {length}:\n\n{markdown_table(lines, numbers=True)}\n"
+        text += f"{images:,} images, {length}:\n\n{markdown_table(lines)}\n"
     return f"{text}\n![Loss of each run](figures/{FIGURE.name})\n"
 
 

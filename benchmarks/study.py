@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from benchmarks.study_conditions import RETRIEVAL_IMAGES
 from benchmarks.study_figures import SEPARATOR, comparison_name, draw_differences, draw_trend
 from benchmarks.write_results import RESULTS, read
-from ccloss.bench.comparisons import Comparison, Pair, compare
+from ccloss.bench.comparisons import LEVEL, Comparison, Pair, compare
 from ccloss.bench.groups import Setting, settings
 from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
 from ccloss.bench.statistics import power
@@ -260,7 +260,7 @@ def text() -> str:
     return environment.from_string(TEMPLATE.read_text()).render(
         answer=answer,
         spread=f"{spread:.2f}",
-        power={gain: f"{power(gain, spread, 10):.2f}" for gain in (0.1, 0.15, 0.3)},
+        power={gain: f"{power(gain, spread, 10, LEVEL):.2f}" for gain in (0.1, 0.15, 0.3)},
     )
 
 
@@ -286,7 +286,7 @@ def _means(found: Values) -> str:
             for metric, rows in found.items()
         ]
         lines.append([row, *cells])
-    return markdown_table(lines, numbers=True).strip()
+    return markdown_table(lines).strip()
 
 
 def _differences(compared: Mapping[str, list[Comparison]]) -> str:
@@ -297,7 +297,7 @@ def _differences(compared: Mapping[str, list[Comparison]]) -> str:
         for metric, family in compared.items()
     }
     lines += [[row, *(own.get(row, NONE) for own in cells.values())] for row in cells["accuracy"]]
-    return markdown_table(lines, numbers=True).strip()
+    return markdown_table(lines).strip()
 
 
 def _cell(each: Comparison, digits: int) -> str:

@@ -106,14 +106,14 @@ columns after `ours` are times relative to ours, so 40 means that ours is 40 tim
 `paper` is the form of section 2.3, `cdist` takes the same pairs through `torch.cdist`. A call
 that is not timed precedes each measurement.
 
-{markdown_table(lines, numbers=True)}
+{markdown_table(lines)}
 
 Memory beyond the input, gradient included: {memory}.
 
 Relative errors in float32 against pairs in float64 (N = 128, K = 10). A spread is that within a
 class relative to the distance of class centres.
 
-{markdown_table(accuracy, numbers=True)}"""
+{markdown_table(accuracy)}"""
 
 
 def step(content: Content) -> str:
@@ -125,7 +125,7 @@ def step(content: Content) -> str:
         lines.append([f"`{name}`", milliseconds(statistics.median(times)), ratio])
     same_head = median_ratio(seconds["cc"], seconds["ce+cam"])
     note = f"ResNet18, batch 32, 32 px, fp32. `cc` relative to `ce+cam`: {same_head:.3f}."
-    return f"{note}\n\n{markdown_table(lines, numbers=True)}"
+    return f"{note}\n\n{markdown_table(lines)}"
 
 
 def throughput(content: Content) -> str:
@@ -136,7 +136,7 @@ def throughput(content: Content) -> str:
             images = content["batch"] * content["steps"] / statistics.median(times)
             ratio = factor(median_ratio(times, result["seconds"][OURS]))
             lines.append([case, name, f"{images:.1f}", ratio])
-    return markdown_table(lines, numbers=True)
+    return markdown_table(lines)
 
 
 def data_loading(content: Content) -> str:
@@ -152,7 +152,7 @@ def data_loading(content: Content) -> str:
     return f"""Images per second: JPEG photographs, short side 256, random crop 224, flip. Load
 average at the start: {content["load_average"]:.1f}.
 
-{markdown_table(lines, numbers=True)}
+{markdown_table(lines)}
 
 A folder of {content["files"]:,} PNG files of 32 px: {first} to the first batch at the first start,
 {second} at the second, from the cache."""
@@ -165,7 +165,7 @@ def start_up(content: Content) -> str:
         after = case["after_torch_seconds"]
         shown = milliseconds(statistics.median(after)) if after else "–"
         lines.append([f"`{name}`", milliseconds(statistics.median(case["seconds"])), shown])
-    return markdown_table(lines, numbers=True)
+    return markdown_table(lines)
 
 
 def text() -> str:

@@ -15,8 +15,8 @@ from jinja2 import Environment, StrictUndefined
 from benchmarks.pages import with_table
 from ccloss.bench.comparisons import Comparison, compare
 from ccloss.bench.groups import Setting, settings
-from ccloss.bench.paper import TABLES
 from ccloss.bench.paper.consistency import inconsistencies
+from ccloss.bench.paper.tables import TABLES
 from ccloss.bench.report import method_table, paper_tables, verdicts
 from ccloss.bench.report.printed import to_markdown
 from ccloss.bench.report.text import NONE, interval_text, markdown_table, p_text
@@ -78,7 +78,7 @@ def status(records: Sequence[Record]) -> str:
             if match is not None and match.column in table.columns:
                 (scaled if match.deviations else full).add((match.row, match.column))
         lines.append([table.title, str(len(table.cells())), str(len(full)), str(len(scaled))])
-    return markdown_table(lines, numbers=True).strip()
+    return markdown_table(lines).strip()
 
 
 def tables(records: Sequence[Record], names: str) -> str:
@@ -112,8 +112,8 @@ def small_sample() -> dict[str, str]:
             for each in compare(rows, PAIRS, resolution=resolution(by_size[size]))
         ]
     return {
-        "accuracy": markdown_table(accuracy, numbers=True).strip(),
-        "differences": markdown_table(lines, numbers=True).strip(),
+        "accuracy": markdown_table(accuracy).strip(),
+        "differences": markdown_table(lines).strip(),
     }
 
 
@@ -162,7 +162,7 @@ def precisions() -> str:
             for name in (each.other, each.row)
         ]
         lines.append([each.row.removesuffix(" bf16"), *means, *numbers(each)])
-    return markdown_table(lines, numbers=True).strip()
+    return markdown_table(lines).strip()
 
 
 def rates() -> dict[str, str]:

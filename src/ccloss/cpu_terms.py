@@ -2,7 +2,7 @@
 
 The formulas are those of :mod:`ccloss.functional`. Plain autograd stores and rereads several
 tensors of the size of the batch; this form stores one and needs fewer operations.
-``benchmarks/loss.py`` measures both.
+``benchmarks/loss.py`` measures this form.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ class CpuTerms(torch.autograd.Function):
 
         counts = counts.double()
         lengths = torch.linalg.vector_norm(residuals, dim=1).square_()
-        energies = torch.bincount(index, weights=lengths, minlength=len(counts))
+        energies = torch.bincount(index, weights=lengths.double(), minlength=len(counts))
         scatter = energies - counts * (offsets * offsets).sum(1)
         intra = counts.dot(scatter).item()
         inter = (size - counts).dot(scatter).item()

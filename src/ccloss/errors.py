@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 
 class InputError(ValueError):
@@ -19,6 +20,20 @@ class BusyError(InputError):
 
 class DivergenceError(RuntimeError):
     """The loss is not finite. The message names the step, the terms and a remedy."""
+
+
+def import_package(name: str, what: str, extra: str) -> Any:
+    """Imports a package of an extra, which ``what`` needs.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f'{what} needs {name} ({error}); run: pip install "ccloss[{extra}]"'
+        ) from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

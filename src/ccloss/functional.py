@@ -34,9 +34,9 @@ from ccloss.cpu_terms import CpuTerms
 from ccloss.errors import InputError
 from ccloss.tensor_checks import (
     IGNORE_INDEX,
+    check_floats,
     check_labels,
     check_same_device,
-    check_vectors,
     is_eager,
     is_readable,
 )
@@ -88,7 +88,7 @@ def class_distances(
         process_group: processes whose batches form one batch. Every process must call the function
             and gets the value of the joined batch. Its gradient is that of the joined batch times
             the number of processes, so the average over processes that data-parallel training takes
-            is exact. Only class sums are exchanged: K (D + 2) numbers.
+            is exact. Only class sums are exchanged: 2 K (D + 1) numbers for class labels.
 
     Returns:
         Both distances in float32, or float64 for float64 vectors.
@@ -272,20 +272,13 @@ class _Statistics(NamedTuple):
 Reduce = Callable[..., tuple[Tensor, ...]]
 
 
-class _PairCounts(NamedTuple):
-    """Numbers of same-class pairs and of all other pairs, as scalars."""
-
-    same: Tensor
-    other: Tensor
-
-
 def _checked_batch(
     attention: Tensor,
     labels: Tensor,
     num_classes: int | None,
     process_group: dist.ProcessGroup | None,
 ) -> _Batch:
-    check_vectors(attention)
+    check_floats("attention", attention, "(N, D)")
     has_ignored = check_labels(labels, len(attention), num_classes)
     check_same_device(attention, labels)
     vectors = attention.to(torch.promote_types(attention.dtype, torch.float32))
@@ -332,8 +325,11 @@ def _hard_statistics(batch: _Batch) -> _Statistics:
     reduce = _reducer(process_group)
     index = labels
     if rows is None or (rows > len(labels) and process_group is None):
-        # Classes numbered by the position of their first occurrence in sorted order.
-        index, rows = torch.searchsorted(labels.sort().values, labels), len(labels)
+        if is_readable(labels):
+            present, index = labels.unique(return_inverse=True)
+            rows = len(present)
+        else:  # classes numbered by the position of their first occurrence in sorted order
+            index, rows = torch.searchsorted(labels.sort().values, labels), len(labels)
     if has_ignored:  # those samples go to one more class, which is dropped below
         index = torch.where(labels == IGNORE_INDEX, rows, index)
         rows += 1
@@ -379,7 +375,7 @@ def _soft_statistics(vectors: Tensor, rows: Tensor, reduce: Reduce) -> _Statisti
         empty.index_add(0, index, weights.to(empty.dtype)),
         remainder.sum(0, dtype=empty.dtype),
         empty.index_add(0, index, weights.to(empty.dtype).square()),
-        remainder.square().sum(0, dtype=empty.dtype),
+        remainder.to(empty.dtype).square().sum(0),
         table.index_add(0, index, weights[:, None] * shifted.detach()) + spread.detach(),
     )
     counts = largest + rest
@@ -396,7 +392,7 @@ def _soft_statistics(vectors: Tensor, rows: Tensor, reduce: Reduce) -> _Statisti
     points = centres - origin
     moments = moments + (spread - rest.to(points.dtype)[:, None] * points)
     energies = energies + (
-        spread_energies - 2 * (points * spread).sum(1) + rest * (points * points).sum(1)
+        spread_energies - 2 * (points * spread).sum(1) + rest * _row_energies(points)
     )
     same = (largest.square() - squares) + 2 * largest * rest + (rest.square() - rest_squares)
     return _Statistics(counts, centres, moments * inverse, energies, same.sum() / 2)
@@ -405,7 +401,7 @@ def _soft_statistics(vectors: Tensor, rows: Tensor, reduce: Reduce) -> _Statisti
 def _scatter(statistics: _Statistics) -> Tensor:
     """S_k, [K]."""
     counts, _, offsets, energies, _ = statistics
-    return energies - counts * (offsets * offsets).sum(1)
+    return energies - counts * _row_energies(offsets)
 
 
 def _between(counts: Tensor, centres: Tensor, offsets: Tensor) -> Tensor:
@@ -415,27 +411,23 @@ def _between(counts: Tensor, centres: Tensor, offsets: Tensor) -> Tensor:
     return between - shares @ between
 
 
-def _distances(statistics: _Statistics, reduction: Reduction) -> ClassDistances:
+def _distances(statistics: _Statistics, reduction: Reduction) -> tuple[Tensor, Tensor]:
+    """Intra- and inter-class distance."""
     counts, centres, offsets, _, pairs = statistics
-    scatter = _scatter(statistics)
-    size = counts.sum()
+    scatter, size = _scatter(statistics), counts.sum()
     between = _between(counts, centres, offsets)
     intra = counts.dot(scatter)
-    inter = (size - counts).dot(scatter) + size * (counts * (between * between).sum(1)).sum()
-    distances = ClassDistances(intra, inter)
-    if reduction == "sum":
-        return distances
-    return _means(distances, _PairCounts(pairs, size * (size - 1) / 2 - pairs))
+    inter = (size - counts).dot(scatter) + size * (counts * _row_energies(between)).sum()
+    if reduction == "mean":
+        intra = _mean(intra, pairs)
+        inter = _mean(inter, size * (size - 1) / 2 - pairs)
+    return intra, inter
 
 
-def _means(distances: ClassDistances, pairs: _PairCounts) -> ClassDistances:
-    """Means over the pairs of each kind, or 0 where there are none."""
-
-    def mean(total: Tensor, number: Tensor) -> Tensor:
-        exist = number > 1e-9  # soft labels leave a rounding error where there is no pair
-        return torch.where(exist, total / torch.where(exist, number, 1), 0 * total)
-
-    return ClassDistances(mean(distances.intra, pairs.same), mean(distances.inter, pairs.other))
+def _mean(total: Tensor, pairs: Tensor) -> Tensor:
+    """The mean over pairs, or 0 where there are none."""
+    # Soft labels leave a rounding error in the number of pairs.
+    return total / torch.where(pairs > 1e-9, pairs, torch.inf)
 
 
 def _divisor(weights: Tensor, smallest: float = 0) -> Tensor:

@@ -13,14 +13,17 @@ IGNORE_INDEX = -100
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def check_vectors(attention: Tensor) -> None:
-    """Raises :class:`InputError` unless ``attention`` holds (N, D) floating-point vectors."""
-    check_tensor("attention", attention, "(N, D) floating-point vectors, one for each sample")
-    if attention.ndim != 2 or not is_float(attention):
-        raise InputError(
-            "attention must be (N, D) floating-point vectors, one for each sample, "
-            f"got {describe(attention)}"
-        )
+def check_floats(name: str, value: Any, shape: str) -> None:
+    """Raises :class:`InputError` unless ``value`` is a floating-point tensor.
+
+    Args:
+        name: name of the argument.
+        value: what was passed.
+        shape: its dimensions for the message; their number is checked, as in ``"(N, D)"``.
+    """
+    check_tensor(name, value, f"{shape} floating-point numbers")
+    if value.ndim != shape.count(",") + 1 or not is_float(value):
+        raise InputError(f"{name} must be {shape} floating point, got {describe(value)}")
 
 
 def check_tensor(name: str, value: Any, expected: str) -> None:
@@ -63,7 +66,7 @@ def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -
         num_classes: K, if known.
 
     Returns:
-        Whether some samples may have to be ignored. Labels on a device are not read.
+        Whether labels may contain -100. True for labels on a device, which are not read.
 
     Raises:
         InputError: wrong shape or type; on a CPU also wrong values.
@@ -94,12 +97,12 @@ def check_labels(labels: Tensor, samples: int, num_classes: int | None = None) -
 
 
 def is_readable(labels: Tensor) -> bool:
-    """Whether values can be read: not on a device, not while tracing, not inside torch.func."""
+    """Whether the values are on the CPU and known: not while tracing, not inside torch.func."""
     return labels.device.type == "cpu" and _is_plain(labels)
 
 
 def is_eager(tensor: Tensor) -> bool:
-    """Whether a :class:`torch.autograd.Function` can take the tensor in every way it is used."""
+    """Whether the tensor is not traced, not inside torch.func and has no forward-mode tangent."""
     return _is_plain(tensor) and torch.autograd.forward_ad.unpack_dual(tensor).tangent is None
 
 

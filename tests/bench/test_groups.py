@@ -11,8 +11,8 @@ from ccloss.bench.groups import (
     table_columns,
     table_pairs,
 )
-from ccloss.bench.paper import TABLE1, TABLE2, TABLE4, TABLE5, Column
 from ccloss.bench.paper.claims import ACCURACY
+from ccloss.bench.paper.tables import TABLE1, TABLE2, TABLE4, TABLE5, Column
 
 
 def test_settings_differ_in_more_than_method_and_seed() -> None:

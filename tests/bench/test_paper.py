@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from ccloss.bench.experiment import Experiment
-from ccloss.bench.paper import (
+from ccloss.bench.paper.claims import CLAIMS, EXCEPTED, infeasible
+from ccloss.bench.paper.consistency import COMPLEXITY, inconsistencies
+from ccloss.bench.paper.tables import (
     BASELINES,
-    CLAIMS,
     P_VALUES,
+    SCALE,
     TABLE1,
     TABLE2,
     TABLE4,
@@ -21,9 +23,6 @@ from ccloss.bench.paper import (
     Table,
     select,
 )
-from ccloss.bench.paper.claims import EXCEPTED, infeasible
-from ccloss.bench.paper.consistency import COMPLEXITY, inconsistencies
-from ccloss.bench.paper.tables import SCALE
 from ccloss.errors import InputError
 from ccloss.training.options import OPTIONS
 

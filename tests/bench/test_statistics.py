@@ -24,7 +24,6 @@ from ccloss.bench.statistics import (
     one_sample_p,
     power,
     rank_correlation,
-    rounds_needed,
 )
 from ccloss.errors import InputError
 
@@ -146,16 +145,15 @@ def test_rank_correlation_needs_pairs():
 def test_power_agrees_with_statsmodels(rounds, effect):
     # One tail: a difference that is found with the wrong sign does not count.
     expected = TTestPower().power(effect, rounds, 0.025, alternative="larger")
-    assert power(2 * effect, 2.0, rounds) == pytest.approx(expected, abs=1e-9)
+    assert power(2 * effect, 2.0, rounds, 0.05) == pytest.approx(expected, abs=1e-9)
 
 
-def test_rounds_needed_is_the_first_number_with_enough_power():
-    needed = rounds_needed(0.1, 0.08, 0.05 / 13, 30)
-    assert needed is not None
-    assert power(0.1, 0.08, needed, 0.05 / 13) >= 0.8 > power(0.1, 0.08, needed - 1, 0.05 / 13)
-    assert rounds_needed(0.05, 0.07, 0.05 / 13, 30) is None
-    assert power(1.0, 0.1, 2) == 0.0
-    assert power(100.0, 0.1, 30) == pytest.approx(1.0)
+def test_power_grows_with_the_rounds():
+    found = [power(0.05, 0.07, rounds, 0.05 / 13) for rounds in range(3, 31)]
+    assert found == sorted(found)
+    assert found[-1] < 0.8
+    assert power(1.0, 0.1, 2, 0.05) == 0.0
+    assert power(100.0, 0.1, 30, 0.05) == pytest.approx(1.0)
 
 
 # ---- what a published "mean ± margin" leaves possible --------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.pages import with_table
 from scipy import stats
 
-from ccloss.bench.paper import BASELINES, P_VALUES, TABLES, Column
+from ccloss.bench.paper.tables import BASELINES, P_VALUES, TABLES, Column
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -15,7 +15,6 @@ from ccloss.losses import (
     ChannelCorrelationLoss,
     CrossEntropyLoss,
     Loss,
-    describe,
     loss_options,
     make_loss,
 )
@@ -52,14 +51,12 @@ def test_defaults_are_the_papers(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_is_described(name: str) -> None:
-    description = describe(name)
-    assert description.name == name
+    kind = LOSSES[name]
     origins = ("official formula", "our reading", "our variant")
-    assert any(origin in description.source for origin in origins)
-    assert 10 < len(description.formula) < 100
-    assert "\n" not in description.formula
-    assert description.options == loss_options(name)
-    doc = LOSSES[name].__doc__
+    assert any(origin in kind.source for origin in origins)
+    assert 10 < len(kind.formula) < 100
+    assert "\n" not in kind.formula
+    doc = kind.__doc__
     assert doc is not None
     assert any(origin in doc for origin in origins)
 

@@ -14,37 +14,31 @@ Fewer than three shared seeds, or differences that are all equal, are not tested
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
 
-from ccloss.bench.statistics import (
-    EQUAL,
-    MINIMUM_ROUNDS,
-    ErrorEstimate,
-    Interval,
-    holm,
-    mean_test,
-)
+from ccloss.bench.statistics import MINIMUM_ROUNDS, ErrorEstimate, Interval, holm, mean_test
 
 LEVEL = 0.04
 """An adjusted p-value below this is significant.
 
-For normally distributed rounds a single paired test has exactly this rate of false positives. A
-level below 0.05 keeps the rate of a family below 0.05 when rows spread unequally or have a few
+For normally distributed rounds a single paired test has at most about this rate of false positives.
+A level below 0.05 keeps the rate of a family below 0.05 when rows spread unequally or have a few
 extreme rounds on either side, as ``benchmarks/false_positives.py`` simulates it."""
 
 SKEWED_RATE = 0.11
-"""The rate where one row has occasional rounds far below its others, from the same simulation."""
+"""Rate of false positives of a family in which one row has occasional rounds far below its others,
+from the same simulation."""
 
 EQUIVALENCE_MARGIN = 0.3
 """Accuracies that differ by at most this many percentage points count as equivalent. It is half of
 the smallest gain of CC-Loss over CE + CAM that the paper prints (0.66), rounded down."""
 
 BLOCKED_ROWS, BLOCKED_SEEDS = 4, 5
-"""A model blocked by seed is fitted to families of at least this many rows and seeds."""
+"""Least rows and seeds of a family to which a linear model of row and seed is fitted."""
 
 PRECISE_ROUNDS = 10
 """From this many rounds on, the differences themselves estimate their error well enough."""
@@ -153,10 +147,9 @@ def adjust(family: Sequence[Comparison]) -> list[Comparison]:
     ]
 
 
-def shared_seeds(rows: Iterable[Values]) -> list[int]:
-    """Seeds that every row has, in order."""
-    first, *others = rows
-    return [seed for seed in sorted(first) if all(seed in other for other in others)]
+def paired_differences(a: Values, b: Values) -> dict[int, float]:
+    """Seed -> value of ``a`` minus value of ``b``, for the seeds that both have, in order."""
+    return {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
 
 
 def _compare(
@@ -166,15 +159,11 @@ def _compare(
     resolution: float,
     model: ErrorEstimate | None,
 ) -> Comparison:
-    a, b = rows.get(row, {}), rows.get(other, {})
-    seeds = shared_seeds([a, b])
-    missing = ""
-    for name, values in ((row, a), (other, b)):
-        missing = missing or ("" if values else f"{name} was not run")
-    if not missing and not seeds:
-        missing = f"{row} and {other} share no seed"
-    differences = tuple(a[seed] - b[seed] for seed in seeds)
-    return _test(Comparison(row, other, tuple(seeds), differences, missing), resolution, model)
+    absent = [name for name in (row, other) if not rows.get(name)]
+    found = paired_differences(rows.get(row, {}), rows.get(other, {}))
+    missing = f"{absent[0]} was not run" if absent else "" if found else _reason(())
+    comparison = Comparison(row, other, tuple(found), tuple(found.values()), missing)
+    return _test(comparison, resolution, model)
 
 
 def _test(
@@ -223,16 +212,14 @@ def _blocked_error(rows: Mapping[str, Values], pairs: Sequence[Pair]) -> ErrorEs
     seeds = sorted({seed for _, seed, _ in cells})
     if len(names) < BLOCKED_ROWS or len(seeds) < BLOCKED_SEEDS:
         return None
-    # One column for each row, and one for each seed but the first.
+    # One column for each row and each seed; the rank counts those that are independent.
     design = np.zeros((len(cells), len(names) + len(seeds)))
-    column = {seed: len(names) + index for index, seed in enumerate(seeds)}
     for line, (index, seed, _) in enumerate(cells):
-        design[line, [index, column[seed]]] = 1.0
-    design = np.delete(design, len(names), axis=1)
+        design[line, [index, len(names) + seeds.index(seed)]] = 1.0
     observed = np.array([value for _, _, value in cells])
     solution, _, rank, _ = np.linalg.lstsq(design, observed)
     freedom = len(cells) - int(rank)
     squares = float(np.sum((observed - design @ solution) ** 2))
-    if freedom < MINIMUM_ROUNDS - 1 or squares < EQUAL:
+    if freedom < MINIMUM_ROUNDS - 1:
         return None
     return ErrorEstimate(2 * squares / freedom, freedom)  # a difference has two error terms

@@ -20,13 +20,7 @@ from ccloss.training.config import (
     explain,
     is_vgg16,
 )
-from ccloss.training.fields import (
-    STRICT,
-    LossOptions,
-    NonNegativeInt,
-    PositiveInt,
-    Probability,
-)
+from ccloss.training.fields import STRICT, LossOptions, NonNegativeInt, PositiveInt, Probability
 from ccloss.training.options import TrainingOptions
 
 DEFAULTS: Mapping[str, Any] = {

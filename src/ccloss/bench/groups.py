@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any
 
 from ccloss.bench.comparisons import Comparison, Pair, compare
-from ccloss.bench.paper import CLAIMS, TABLES, Column, Deviations, Table
-from ccloss.bench.paper.claims import ACCURACY, BY_NAME, HARDNESS, Metric
+from ccloss.bench.paper.claims import ACCURACY, CLAIMS, HARDNESS, Claim, Metric
+from ccloss.bench.paper.tables import TABLES, Column, Deviations, Table
 from ccloss.bench.results import effective_fields
 from ccloss.bench.statistics import rank_correlation
 from ccloss.training.records import Record
@@ -99,16 +99,14 @@ class TableColumn:
             return _compare(self.rows, table_pairs(self.table, self.column), ACCURACY)
         found = _compare(self.setting, method_pairs(list(self.setting)), ACCURACY)
         return [
-            _renamed(each, self.methods[each.row], self.methods[each.other])
+            replace(each, row=self.methods[each.row], other=self.methods[each.other])
             for each in found
             if each.row in self.methods and each.other in self.methods
         ]
 
     def comparison(self, row: str, other: str, metric: Metric) -> Comparison:
         """The comparison of two rows; reversed if the family has it the other way round."""
-        if metric is not ACCURACY:
-            return _compare(self.rows, [(row, other)], metric)[0]
-        for each in self.accuracy:
+        for each in self.accuracy if metric is ACCURACY else ():
             if (each.row, each.other) == (row, other):
                 return each
             if (each.row, each.other) == (other, row):
@@ -137,11 +135,11 @@ def settings(records: Sequence[Record]) -> list[Setting]:
 
     Runs of one setting differ in nothing but the loss, its options, attention and the seed.
     """
-    groups = _groups(records)
-    titles = _titles([_shared_fields(group[0]) for group in groups.values()])
+    groups = list(_groups(records).values())
+    protocols = [_shared_fields(group[0]) for group in groups]
     return [
-        Setting(title, _by_method(group))
-        for title, group in zip(titles, groups.values(), strict=True)
+        Setting(_title(protocol, protocols), _by_method(group))
+        for protocol, group in zip(protocols, groups, strict=True)
     ]
 
 
@@ -185,7 +183,7 @@ def _table_column(
         table,
         column,
         deviations,
-        {row: _sorted(rows[row]) for row in table.rows if row in rows},
+        {row: dict(sorted(rows[row].items())) for row in table.rows if row in rows},
         methods,
         _by_method(groups.get(_key(_shared_fields(first)), [])),
     )
@@ -203,7 +201,6 @@ def method_pairs(methods: Sequence[str]) -> list[Pair]:
     pairs = [(method, first) for method in methods if method != first]
     if PROPOSED in methods and first != PROPOSED:
         pairs += [(PROPOSED, other) for other in methods if other not in (PROPOSED, first)]
-    pairs = [pair for pair in pairs if pair[0] == PROPOSED or (PROPOSED, pair[0]) != pair]
     trend = ("cc weight=1.5", "cc weight=2")
     return pairs + ([trend] if set(trend) <= set(methods) else [])
 
@@ -222,9 +219,8 @@ def table_pairs(table: Table, column: Column) -> list[Pair]:
     return list(dict.fromkeys(pairs)) + [pair for pair in others if frozenset(pair) not in planned]
 
 
-def family_size(claim_name: str) -> int:
+def family_size(claim: Claim) -> int:
     """Number of comparisons in a column in which all rows of the claim's tables were run."""
-    claim = BY_NAME[claim_name]
     if claim.table.name not in METHOD_TABLES:
         return len(table_pairs(claim.table, claim.columns[0]))
     rows = {row for name in ("table1", "table4") for row in TABLES[name].rows}
@@ -251,9 +247,10 @@ def hardness_correlation(record: Record) -> float | None:
 
 
 def _compare(rows: Mapping[str, Rounds], pairs: Sequence[Pair], metric: Metric) -> list[Comparison]:
-    """Compares rows by a metric; accuracy is discrete."""
+    """Compares rows by a metric. Accuracies are discrete."""
     images = [record.evaluation["images"] for rounds in rows.values() for record in rounds.values()]
-    resolution = 100 / min(images) if metric is ACCURACY and images else 0.0
+    discrete = metric.name.endswith("accuracy")
+    resolution = 100 / min(images) if discrete and images else 0.0
     measured = {row: values(rounds, metric) for row, rounds in rows.items()}
     undefined = {row for row, found in measured.items() if rows[row] and not found}
     found = compare(
@@ -275,21 +272,12 @@ def _value(record: Record, metric: Metric) -> float | None:
     return record.evaluation.get(metric.name)
 
 
-def _renamed(comparison: Comparison, row: str, other: str) -> Comparison:
-    missing = comparison.missing.replace(comparison.other, other) if comparison.missing else ""
-    return replace(comparison, row=row, other=other, missing=missing)
-
-
 def _by_method(records: Sequence[Record]) -> dict[str, Rounds]:
     """Method -> seed -> run; of two runs of one method and seed the first is kept."""
     methods: dict[str, dict[int, Record]] = {}
     for record in records:
         methods.setdefault(record.method, {}).setdefault(record.seed, record)
-    return {name: _sorted(methods[name]) for name in method_order(records)}
-
-
-def _sorted(rounds: Rounds) -> dict[int, Record]:
-    return {seed: rounds[seed] for seed in sorted(rounds)}
+    return {name: dict(sorted(methods[name].items())) for name in method_order(records)}
 
 
 def _groups(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -314,11 +302,6 @@ def _shared_fields(record: Record) -> dict[str, Any]:
     free = (*METHOD_FIELDS, "seed", "evaluate_every")
     fields = {name: v for name, v in effective_fields(record).items() if name not in free}
     return {**fields, **_evaluated(record)}
-
-
-def _titles(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Data set and backbone, and the fields in which settings of the same two differ."""
-    return [_title(protocol, protocols) for protocol in protocols]
 
 
 def _title(protocol: Mapping[str, Any], protocols: Sequence[Mapping[str, Any]]) -> str:

@@ -100,7 +100,7 @@ def read_runs(path: str | os.PathLike[str]) -> Results:
     if not root.is_dir():
         raise InputError(f"path must be a folder of runs or a .jsonl file; {path} does not exist")
     files = sorted(root.rglob(f"*{CAMPAIGN_SUFFIX}"))
-    campaigns = [file for file in files if not _belongs_to_run(file)]
+    campaigns = [file for file in files if file.name != "metrics.jsonl"]
     return _results([_read_folders(find_runs(root)), *map(_read_campaign, campaigns)])
 
 
@@ -174,10 +174,6 @@ def _results(parts: Sequence[tuple[list[Run], list[Problem]]]) -> Results:
         else:
             kept[key] = run
     return Results(tuple(kept.values()), tuple(problems))
-
-
-def _belongs_to_run(file: Path) -> bool:
-    return file.name == RunFolder(file.parent).metrics.name
 
 
 def _read_folders(folders: Iterable[RunFolder]) -> tuple[list[Run], list[Problem]]:
@@ -307,25 +303,12 @@ def parse_record(content: Any) -> Record:
         ValueError: a field is missing, unknown, or has an impossible value; says which.
     """
     _require(isinstance(content, dict), "it is not a JSON object")
-    fields = {field.name: field for field in dataclasses.fields(Record)}
-    unknown = [name for name in content if name not in fields]
-    _require(not unknown, f"it has the field {unknown[:1]}, which this version does not know")
-    missing = [
-        name
-        for name, field in fields.items()
-        if name not in content
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    _require(not missing, f"it has no field {', '.join(missing)}")
     try:
         record = Record(**content)
     except ValidationError as error:
         raise ValueError(explain(error)) from None
     experiment = RunConfig.from_dict(record.experiment).to_dict()
     _check_evaluation(record.evaluation, len(record.classes))
-    for name in ("seconds", "images_per_second"):
-        _require(_is_number(getattr(record, name)), f"{name} must be a finite number")
     return dataclasses.replace(
         record,
         method=printable(record.method),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccloss.bench.groups import TableColumn
-from ccloss.bench.paper import Column
+from ccloss.bench.paper.tables import Column
 
 _WORDS: Mapping[str, str] = {
     "epochs": "{value} epoch{s} instead of {usual}",
@@ -46,4 +46,4 @@ def scale_text(column: TableColumn, columns: Sequence[Column] = ()) -> str:
 
 
 def _quantity(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if type(value) is int else str(value)

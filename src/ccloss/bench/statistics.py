@@ -114,8 +114,9 @@ def mean_test(
 ) -> MeanTest | None:
     """A t-test of the mean of some rounds against zero.
 
-    The values are differences of accuracies and therefore discrete. The variance of half an image
-    is added, so that a few equal differences do not look like a precise measurement.
+    Differences of accuracies are discrete. The square of half the difference that one image makes
+    is added to the variance, so that a few equal differences do not look like a precise
+    measurement.
 
     Args:
         values: (rounds,) differences.
@@ -209,7 +210,7 @@ def _ranks(values: Array) -> Array:
     return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
-def power(difference: float, spread: float, rounds: int, alpha: float = 0.05) -> float:
+def power(difference: float, spread: float, rounds: int, alpha: float) -> float:
     """Chance that a two-sided paired t-test finds a true difference, with its sign.
 
     Args:
@@ -226,14 +227,6 @@ def power(difference: float, spread: float, rounds: int, alpha: float = 0.05) ->
     if shift > 30:  # the noncentral t distribution overflows
         return 1.0
     return 1 - float(nctdtr(rounds - 1, shift, stdtrit(rounds - 1, 1 - alpha / 2)))
-
-
-def rounds_needed(difference: float, spread: float, alpha: float, most: int) -> int | None:
-    """The smallest number of rounds with a power of 0.8; ``None`` above ``most`` rounds."""
-    for rounds in range(MINIMUM_ROUNDS, most + 1):
-        if power(difference, spread, rounds, alpha) >= POWER:
-            return rounds
-    return None
 
 
 def margin_p_range(

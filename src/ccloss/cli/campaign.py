@@ -136,7 +136,7 @@ def _executor(
         ProcessExecutor,
         RayExecutor,
         SerialExecutor,
-        gpu_count,
+        visible_devices,
     )
 
     if resources.ray is not None:
@@ -144,17 +144,17 @@ def _executor(
     slots = _parallel_runs(resources, runs)
     if slots == 1:
         return SerialExecutor(threads)
-    if resources.rounds_per_device is not None and gpu_count() == 1:
+    if resources.rounds_per_device is not None and len(visible_devices()) == 1:
         return InterleavingExecutor(slots)
     return ProcessExecutor(slots, threads)
 
 
 def _parallel_runs(resources: Resources, runs: "Sequence[Run]") -> int:
     """Number of runs at a time on this machine."""
-    from ccloss.bench.campaign.executors import device_count
+    from ccloss.bench.campaign.executors import visible_devices
 
     remaining = sum(not run.folder.finished for run in runs)
     wanted = resources.jobs
     if resources.rounds_per_device is not None:
-        wanted = resources.rounds_per_device * device_count()
+        wanted = resources.rounds_per_device * max(1, len(visible_devices()))
     return max(1, min(wanted, remaining))

@@ -56,7 +56,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     if path.suffix != ".toml":
         raise InputError(f"config must be a .json or .toml file, got {path}")
     try:
-        fields = tomllib.loads(path.read_text())
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"config {path} cannot be read ({reason})") from None

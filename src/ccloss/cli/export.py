@@ -73,6 +73,7 @@ def _verification_images(
     """(N, C, H, W) uint8."""
     import torch
 
+    from ccloss.data.augment import center_crop
     from ccloss.inference.images import batches, find_images
     from ccloss.training.components import load_data
 
@@ -84,4 +85,5 @@ def _verification_images(
         return batch.pixels
     dataset = load_data(model.config, data_root, progress_reporter())
     chosen = dataset.test.subset(torch.arange(len(dataset.test))[:VERIFICATION_IMAGES])
-    return torch.stack([model.preprocessing.crop(chosen.image(k)) for k in range(len(chosen))])
+    size = model.image_size
+    return torch.stack([center_crop(chosen.image(k), size) for k in range(len(chosen))])

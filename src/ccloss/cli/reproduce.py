@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from ccloss.bench.paper import ROUNDS, TABLES, select
-from ccloss.bench.paper import Table as PaperTable
+from ccloss.bench.paper.tables import ROUNDS, TABLES, select
+from ccloss.bench.paper.tables import Table as PaperTable
 from ccloss.cli.campaign import execute, print_costs, require_consistent
 from ccloss.cli.console import is_main_process, print_line, print_table
 from ccloss.cli.parameters import Resources
@@ -106,13 +106,14 @@ def reproduce(
 def _tables(names: str) -> list[PaperTable]:
     if names == "all":
         return list(TABLES.values())
-    for name in names.split(","):
+    chosen = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in chosen:
         if name not in TABLES:
             near = did_you_mean(name, TABLES)
             raise InputError(
                 f"tables must be all or some of {', '.join(TABLES)}, got {name!r}{near}"
             )
-    return [TABLES[name] for name in dict.fromkeys(names.split(","))]
+    return [TABLES[name] for name in chosen]
 
 
 def _print_reproduction(records: Sequence[Record], tables: Sequence[PaperTable]) -> None:

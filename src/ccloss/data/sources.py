@@ -10,12 +10,7 @@ import torch
 from torch import Tensor
 
 from ccloss.data.archives import read_digits, read_hub
-from ccloss.data.catalog import (
-    FOLDER_PREFIX,
-    HUB_PREFIX,
-    SOURCES,
-    resolve_data_name,
-)
+from ccloss.data.catalog import FOLDER_PREFIX, HUB_PREFIX, SOURCES, resolve_data_name
 from ccloss.data.decoding import GRAY_MODES, decode, read_content
 from ccloss.data.images import ImageSet, StoredImages, content_digest, store_keys
 from ccloss.data.labels import resolve_classes, resolve_labels

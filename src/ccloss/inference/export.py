@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ccloss.errors import InputError
-from ccloss.inference.exported import METADATA, import_extra, without_messages
+from ccloss.errors import InputError, import_package
+from ccloss.inference.exported import METADATA, without_messages
 from ccloss.inference.loading import load_trained
 from ccloss.inference.model import Network, TrainedModel
 from ccloss.inference.model_card import model_card
@@ -117,7 +117,7 @@ class _Logits(nn.Module):
 
 def _write_onnx(network: Classifier, record: Record, path: Path, pixels: Pixels) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        import_extra(package, "onnx")
+        import_package(package, "onnx", "export")
     with without_messages():
         program = torch.onnx.export(
             _Logits(network).eval(),

@@ -4,14 +4,13 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccloss.errors import InputError
+from ccloss.errors import InputError, import_package
 from ccloss.inference.model import TrainedModel
 from ccloss.output import Output
 from ccloss.training.files import parse_object
@@ -30,7 +29,7 @@ def load_onnx(path: Path, device: torch.device) -> TrainedModel:
     Raises:
         InputError: the file is damaged or of another program, or onnxruntime is not installed.
     """
-    onnxruntime = import_extra("onnxruntime", path.name)
+    onnxruntime = import_package("onnxruntime", path.name, "export")
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a type of its own for each status
@@ -86,16 +85,6 @@ def _parse(text: str | bytes | None, path: Path) -> Record:
         raise InputError(f"{path} was not made by `ccloss export`; it has no configuration")
     content = text.encode() if isinstance(text, str) else text
     return read_config(parse_object(content, str(path)), path)
-
-
-def import_extra(package: str, what: str) -> Any:
-    try:
-        return import_module(package)
-    except ModuleNotFoundError:
-        raise InputError(
-            f"{what} needs the package {package}, which is not installed; "
-            'run: pip install "ccloss[export]"'
-        ) from None
 
 
 def read_config(content: dict[str, Any], path: Path) -> Record:

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from ccloss.errors import InputError
+from ccloss.errors import InputError, import_package
 from ccloss.inference.export import write_hub
 from ccloss.inference.model import TrainedModel
 
@@ -23,13 +23,7 @@ def push(model: TrainedModel, name: str, private: bool = False) -> str:
         InputError: ``model`` was exported to ``onnx`` or ``torch``, huggingface_hub is not
             installed, or the Hub rejects the upload.
     """
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError:
-        raise InputError(
-            "push needs the package huggingface_hub, which is not installed; "
-            'run: pip install "ccloss[hub]"'
-        ) from None
+    huggingface_hub = import_package("huggingface_hub", "push", "hub")
     network = model.classifier("push")
     api = huggingface_hub.HfApi()
     with tempfile.TemporaryDirectory() as folder:

@@ -67,11 +67,7 @@ class Preprocessing:
         else:
             content = image if isinstance(image, PIL.Image.Image) else _pixels(image, name)
         size = decoded_size(self.image_size, self.resize)
-        return self.crop(decode(content, name, self.channels, size))
-
-    def crop(self, image: Tensor) -> Tensor:
-        """The central square of a decoded and resized (C, H, W) image."""
-        return center_crop(image, self.image_size)
+        return center_crop(decode(content, name, self.channels, size), self.image_size)
 
 
 def batches(

@@ -8,21 +8,17 @@ To add one, write a subclass of :class:`Loss` and register it::
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from ccloss.errors import InputError, unknown_name, unknown_option
 from ccloss.losses.angular import ArcFaceLoss, ASoftmaxLoss, CosFaceLoss
-from ccloss.losses.base import Loss, Need
+from ccloss.losses.base import Loss
 from ccloss.losses.center import CenterLoss
 from ccloss.losses.channel_correlation import ChannelCorrelationLoss, ClassOverlapLoss
 from ccloss.losses.cross_entropy import CrossEntropyLoss
 from ccloss.losses.focal import FocalLoss
 from ccloss.losses.inter_class import FocalInterClassAngularLoss, InterClassAngularLoss
-from ccloss.losses.metric_learning import (
-    PML_PREFIX,
-    MetricLearningLoss,
-    metric_learning_options,
-)
+from ccloss.losses.metric_learning import PML_PREFIX, MetricLearningLoss, metric_learning_options
 from ccloss.losses.mutual_channel import MutualChannelLoss
 from ccloss.losses.virtual_softmax import VirtualSoftmaxLoss
 
@@ -50,16 +46,6 @@ _SIZES = ("num_classes", "features")
 
 _NOT_OPTIONS = (*_SIZES, "process_group")
 """Arguments of losses that have no textual form or follow from data and network."""
-
-
-class Description(NamedTuple):
-    """Name, formula, source, required fields of the output, and options of a loss."""
-
-    name: str
-    formula: str
-    source: str
-    needs: frozenset[Need]
-    options: dict[str, Any]
 
 
 def make_loss(
@@ -130,16 +116,6 @@ def loss_options(name: str) -> dict[str, Any]:
     return options
 
 
-def describe(name: str) -> Description:
-    """Description of a loss.
-
-    Raises:
-        InputError: an unknown loss.
-    """
-    cls = loss_class(name)
-    return Description(name, cls.formula, cls.source, cls.needs, loss_options(name))
-
-
 __all__ = [
     "LOSSES",
     "PML_PREFIX",
@@ -151,7 +127,6 @@ __all__ = [
     "ClassOverlapLoss",
     "CosFaceLoss",
     "CrossEntropyLoss",
-    "Description",
     "FocalInterClassAngularLoss",
     "FocalLoss",
     "InterClassAngularLoss",
@@ -159,7 +134,6 @@ __all__ = [
     "MetricLearningLoss",
     "MutualChannelLoss",
     "VirtualSoftmaxLoss",
-    "describe",
     "loss_class",
     "loss_options",
     "make_loss",

@@ -8,13 +8,7 @@ import torch
 from torch import Tensor
 
 from ccloss.functional import without_autocast
-from ccloss.losses.base import (
-    ClassWeights,
-    Loss,
-    class_indices,
-    full_precision,
-    unit_vectors,
-)
+from ccloss.losses.base import ClassWeights, Loss, class_indices, full_precision, unit_vectors
 from ccloss.output import Output
 from ccloss.validation import (
     require_angle,

@@ -10,14 +10,7 @@ from torch import Tensor, nn
 
 from ccloss.errors import InputError
 from ccloss.output import Output
-from ccloss.tensor_checks import (
-    IGNORE_INDEX,
-    check_labels,
-    check_same_device,
-    check_tensor,
-    describe,
-    is_float,
-)
+from ccloss.tensor_checks import IGNORE_INDEX, check_floats, check_labels, check_same_device
 from ccloss.validation import require_nonnegative, require_unit_interval
 
 Need = Literal["features", "attention", "feature_map", "classifier_weight"]
@@ -61,7 +54,7 @@ class Loss(nn.Module, ABC):
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     unit_classifier: ClassVar[bool] = False
-    """Designed for a classification layer without bias whose rows have unit length."""
+    """Whether the loss expects a classification layer without bias whose rows have unit length."""
     classifier_bias: ClassVar[bool] = True
     """Whether the classification layer has a bias (never with ``unit_classifier``)."""
     takes_soft_labels: ClassVar[bool] = True
@@ -142,18 +135,14 @@ class Loss(nn.Module, ABC):
                 f"output must be a ccloss.Output, got {type(output).__name__}; pass "
                 "ccloss.Output(logits), with features and attention where the loss needs them"
             )
-        check_tensor("output.logits", output.logits, "(N, K) class scores")
-        if output.logits.ndim != 2 or not is_float(output.logits):
-            raise InputError(
-                f"output.logits must be (N, K) floating point, got {describe(output.logits)}"
-            )
+        check_floats("output.logits", output.logits, "(N, K)")
         for need in sorted(self.needs):
             if getattr(output, need) is None:
                 raise InputError(f"output.{need} is None, but {name} needs it: {_REMEDY[need]}")
         for field, shape in _SHAPES.items():
             value = getattr(output, field)
             if value is not None and self.needs & {field, "classifier_weight"}:
-                _check_field(field, value, shape, output.logits)
+                check_field(field, value, shape, output.logits)
         samples, classes = output.logits.shape
         check_labels(labels, samples, classes)
         check_same_device(output.logits, labels)
@@ -186,7 +175,8 @@ class Loss(nn.Module, ABC):
             return mean_over_samples(losses, labels)
         by_class = self.class_weights.to(losses.dtype)
         if labels.is_floating_point():
-            weights = (labels.to(losses.dtype) * self._padded(by_class, labels.shape[1])).sum(1)
+            by_class = F.pad(by_class, (0, labels.shape[1] - len(by_class)), value=1.0)
+            weights = (labels.to(losses.dtype) * by_class).sum(1)
         else:
             last = len(by_class) - 1
             weights = torch.where(labels <= last, by_class[labels.clamp(0, last)], 1)
@@ -194,9 +184,6 @@ class Loss(nn.Module, ABC):
         total = weights.sum()
         losses = torch.where(weights > 0, losses, 0)
         return (weights * losses).sum() / torch.where(total > 0, total, 1)
-
-    def _padded(self, by_class: Tensor, classes: int) -> Tensor:
-        return F.pad(by_class, (0, classes - len(by_class)), value=1.0)
 
     def _check_class_weights(self, classes: int) -> None:
         if self.class_weights is None:
@@ -220,6 +207,22 @@ def class_indices(labels: Tensor) -> Tensor:
     Terms of ignored samples must be left out, for example by :meth:`Loss.average`.
     """
     return labels.clamp(min=0)
+
+
+def class_probabilities(labels: Tensor, like: Tensor, smoothing: float) -> Tensor:
+    """Probabilities (N, K) of the classes, smoothed: (1 - smoothing) y + smoothing / K.
+
+    Args:
+        labels: (N,) classes or (N, K) probabilities.
+        like: (N, K) tensor that gives K and the data type.
+        smoothing: share of the uniform distribution.
+    """
+    classes = like.shape[1]
+    if labels.is_floating_point():
+        rows = labels.to(like.dtype)
+    else:  # F.one_hot reads the labels' values, which waits for the device
+        rows = (labels[:, None] == torch.arange(classes, device=labels.device)).to(like.dtype)
+    return (1 - smoothing) * rows + smoothing / classes
 
 
 def mean_over_samples(values: Tensor, labels: Tensor) -> Tensor:
@@ -262,10 +265,9 @@ def _weight_table(weights: ClassWeights) -> Tensor:
     return torch.tensor([float(each) for each in values])
 
 
-def _check_field(field: str, value: Any, shape: str, logits: Tensor) -> None:
-    check_tensor(f"output.{field}", value, shape)
-    if value.ndim != shape.count(",") + 1 or not is_float(value):
-        raise InputError(f"output.{field} must be {shape} floating point, got {describe(value)}")
+def check_field(field: str, value: Any, shape: str, logits: Tensor) -> None:
+    """Raises :class:`InputError` unless a field of the output has the shape, N and device."""
+    check_floats(f"output.{field}", value, shape)
     if shape.startswith("(N,") and len(value) != len(logits):
         raise InputError(
             f"output.{field} must have one entry for each of {len(logits)} samples, "

@@ -11,9 +11,8 @@ from torch import Tensor
 from ccloss import functional
 from ccloss.errors import InputError
 from ccloss.functional import Reduction
-from ccloss.losses.base import ClassWeights, Loss
+from ccloss.losses.base import ClassWeights, Loss, check_field
 from ccloss.output import Output
-from ccloss.tensor_checks import check_tensor
 from ccloss.validation import require_choice, require_nonnegative, require_positive
 
 Group = dist.ProcessGroup | Literal["default"] | None
@@ -32,11 +31,12 @@ class AttentionLoss(Loss):
 
     def __init__(
         self,
-        weight: float,
-        eps: float,
-        process_group: Group,
-        class_weights: ClassWeights | None,
-        label_smoothing: float,
+        weight: float = 1.0,
+        eps: float = 1e-6,
+        *,
+        process_group: Group = "default",
+        class_weights: ClassWeights | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(class_weights, label_smoothing)
         require_nonnegative("weight", weight)
@@ -74,12 +74,7 @@ class AttentionLoss(Loss):
         if not tensors:
             raise InputError("output.attention has no tensor; pass at least one")
         for vectors in tensors:
-            check_tensor("output.attention", vectors, "(N, D) attention vectors")
-            if vectors.ndim != 2 or len(vectors) != len(output.logits):
-                raise InputError(
-                    f"output.attention must be (N, D) with N = {len(output.logits)} as in "
-                    f"output.logits, got {tuple(vectors.shape)}"
-                )
+            check_field("attention", vectors, "(N, D)", output.logits)
 
     @abstractmethod
     def attention_terms(
@@ -147,22 +142,27 @@ class ChannelCorrelationLoss(AttentionLoss):
         class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(weight, eps, process_group, class_weights, label_smoothing)
+        super().__init__(
+            weight,
+            eps,
+            process_group=process_group,
+            class_weights=class_weights,
+            label_smoothing=label_smoothing,
+        )
         require_choice("reduction", reduction, ("sum", "mean"))
         self.reduction: Reduction = reduction
 
     def attention_terms(
         self, attention: Tensor, labels: Tensor, num_classes: int
     ) -> dict[str, Tensor]:
-        terms = functional.correlation_terms(
+        return functional.correlation_terms(
             attention,
             labels,
             self.eps,
             self.reduction,
             num_classes=num_classes,
             process_group=self._group(),
-        )
-        return {"intra": terms.intra, "inter": terms.inter, "ratio": terms.ratio}
+        )._asdict()
 
     def diagnose(self, mean_terms: Mapping[str, float]) -> str | None:
         if mean_terms["inter"] >= self.eps:
@@ -206,17 +206,6 @@ class ClassOverlapLoss(AttentionLoss):
     formula = "CE + weight * mean_{k<l} 2W / (2W + |mu_k - mu_l|^2 + eps) of channel attention"
     source = "our variant of Song et al. 2020"
     main_term = "overlap"
-
-    def __init__(
-        self,
-        weight: float = 1.0,
-        eps: float = 1e-6,
-        *,
-        process_group: Group = "default",
-        class_weights: ClassWeights | None = None,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(weight, eps, process_group, class_weights, label_smoothing)
 
     def attention_terms(
         self, attention: Tensor, labels: Tensor, num_classes: int

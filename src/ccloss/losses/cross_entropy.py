@@ -4,9 +4,7 @@ from typing import final
 
 from torch import Tensor
 
-from ccloss.losses.base import (
-    Loss,
-)
+from ccloss.losses.base import Loss
 from ccloss.output import Output
 
 

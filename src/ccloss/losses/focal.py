@@ -9,9 +9,9 @@ from ccloss.losses.base import (
     ClassWeights,
     Loss,
     class_indices,
+    class_probabilities,
     full_precision,
 )
-from ccloss.losses.targets import class_probabilities
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative
 

@@ -107,9 +107,9 @@ class FocalInterClassAngularLoss(ClassAngleLoss):
 
         L = CE(logits, labels) + weight * sum_{i != j} r_ij cos(w_i, w_j)
 
-    r_ij is the fraction of the batch's samples of class i that are predicted as j, without
-    gradient; a soft label counts with y_i for class i. A batch without errors has an angular term
-    of 0. The sum is computed over samples in O(N D), not over K x K pairs.
+    r_ij is the number of samples of class i that are predicted as j, divided by the batch size,
+    without gradient; a soft label counts with y_i for class i. A batch without errors has an
+    angular term of 0. The sum is computed over samples in O(N D), not over K x K pairs.
 
     :meth:`terms` gives ``total``, ``ce`` and ``angle``, the last before the weight. The
     classification layer should have unit rows and no bias; rows are normalized here in any case.
@@ -123,19 +123,16 @@ class FocalInterClassAngularLoss(ClassAngleLoss):
         InputError: an argument out of range.
     """
 
-    formula = "CE + weight * sum_{i != j} r_ij cos(w_i, w_j), r = the batch's confusion rates"
+    formula = "CE + weight * sum_{i != j} r_ij cos(w_i, w_j), r = confusion matrix / N"
     source = "Wei et al. 2019; our reading (only the abstract is public)"
 
     def angle(self, units: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        return _confused_cosines(units, logits.detach().argmax(1), labels)
-
-
-def _confused_cosines(units: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
-    """Mean over samples of the cosine of true and predicted class, 0 where they are equal."""
-    predicted_units = units[predicted]  # [N, D]
-    if labels.is_floating_point():
-        rows = labels.to(units.dtype)
-        rows = rows.scatter(1, predicted[:, None], torch.zeros_like(rows))
-        return ((rows @ units) * predicted_units).sum(1).mean()
-    cosines = (units[class_indices(labels)] * predicted_units).sum(1)
-    return mean_over_samples(cosines * (labels != predicted), labels)
+        """Mean over samples of the cosine of true and predicted class, 0 where they are equal."""
+        predicted = logits.detach().argmax(1)
+        predicted_units = units[predicted]  # [N, D]
+        if labels.is_floating_point():
+            rows = labels.to(units.dtype)
+            rows = rows.scatter(1, predicted[:, None], torch.zeros_like(rows))
+            return ((rows @ units) * predicted_units).sum(1).mean()
+        cosines = (units[class_indices(labels)] * predicted_units).sum(1)
+        return mean_over_samples(cosines * (labels != predicted), labels)

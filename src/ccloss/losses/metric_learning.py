@@ -2,19 +2,13 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any, final
 
 from torch import Tensor
 
-from ccloss.errors import InputError, did_you_mean
+from ccloss.errors import InputError, did_you_mean, import_package, unknown_option
 from ccloss.functional import without_autocast
-from ccloss.losses.base import (
-    ClassWeights,
-    Loss,
-    full_precision,
-    valid_samples,
-)
+from ccloss.losses.base import ClassWeights, Loss, full_precision, valid_samples
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative
 
@@ -157,10 +151,7 @@ def _check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     checked = {}
     for option, value in options.items():
         if option not in known:
-            raise InputError(
-                f"{name} of pytorch-metric-learning has no option {option!r}: it has "
-                f"{', '.join(known)}" + did_you_mean(option, known)
-            )
+            raise unknown_option(f"{PML_PREFIX}{name}", option, known)
         boolean = isinstance(known[option], bool)
         checked[option] = _parse_boolean(option, value) if boolean else value
     return checked
@@ -188,13 +179,7 @@ def _size_arguments(name: str, sizes: Mapping[str, int | None]) -> dict[str, int
 
 
 def _metric_class(name: str) -> Any:
-    try:
-        library = import_module("pytorch_metric_learning.losses")
-    except ImportError as error:
-        raise InputError(
-            f"loss {PML_PREFIX}{name} needs pytorch-metric-learning ({error}): "
-            'pip install "ccloss[pml]"'
-        ) from None
+    library = import_package("pytorch_metric_learning.losses", f"loss {PML_PREFIX}{name}", "pml")
     base = library.BaseMetricLossFunction
     losses = {
         key: value

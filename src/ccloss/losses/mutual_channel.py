@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 
 from ccloss.errors import InputError
-from ccloss.losses.base import (
-    ClassWeights,
-    Loss,
-    full_precision,
-    mean_over_samples,
-)
+from ccloss.losses.base import ClassWeights, Loss, full_precision, mean_over_samples
 from ccloss.output import Output
 from ccloss.validation import require_nonnegative
 

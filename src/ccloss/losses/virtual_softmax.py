@@ -6,12 +6,7 @@ import torch
 from torch import Tensor
 
 from ccloss.functional import without_autocast
-from ccloss.losses.base import (
-    Loss,
-    class_indices,
-    full_precision,
-)
-from ccloss.losses.targets import class_probabilities
+from ccloss.losses.base import Loss, class_indices, class_probabilities, full_precision
 from ccloss.output import Output
 
 
@@ -53,7 +48,7 @@ class VirtualSoftmaxLoss(Loss):
         assert output.classifier_weight is not None  # `needs` requires it
         assert output.features is not None  # `needs` names it
         features = full_precision(output.features)
-        weight = full_precision(output.classifier_weight).to(features.dtype)
+        weight = output.classifier_weight.to(features.dtype)
         with without_autocast(features):
             logits = features @ weight.T
         lengths = torch.linalg.vector_norm(weight, dim=1)[class_indices(labels)]

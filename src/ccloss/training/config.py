@@ -216,6 +216,10 @@ def explain(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if not name:
         return message
+    if first["type"] == "missing":
+        return f"field {name!r} is missing"
+    if first["type"] == "unexpected_keyword_argument":
+        return f"unknown field {name!r}"
     message = message.removeprefix("Input ").replace("should", "must")
     return f"{name} {message}, got {first['input']!r}"
 

@@ -11,12 +11,7 @@ import torch
 from ccloss.data.sources import Dataset, check_same_data
 from ccloss.errors import InputError
 from ccloss.training.capture import CapturedStep, make_static_step
-from ccloss.training.checkpoint import (
-    Progress,
-    find_checkpoint,
-    read_checkpoint,
-    restore,
-)
+from ccloss.training.checkpoint import Progress, find_checkpoint, read_checkpoint, restore
 from ccloss.training.components import Components, build_components
 from ccloss.training.config import RunConfig, differences
 from ccloss.training.devices import device_name, fp32_without_tf32, on_main_process

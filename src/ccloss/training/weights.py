@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from ccloss.errors import InputError
+from ccloss.errors import InputError, import_package
 
 WEIGHTS = "model.safetensors"
 
@@ -41,16 +41,10 @@ def find_weights(source: str | os.PathLike[str]) -> Path:
 
 def _download(name: str) -> Path:
     """The folder with the files of ``OWNER/NAME`` or ``OWNER/NAME@REVISION`` on the Hub."""
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError:
-        raise InputError(
-            f"{name} does not exist here, and the Hugging Face Hub needs the package "
-            'huggingface_hub; run: pip install "ccloss[hub]"'
-        ) from None
+    hub = import_package("huggingface_hub", f"{name} does not exist here; the Hub", "hub")
     repository, _, revision = name.partition("@")
     try:
-        folder = huggingface_hub.snapshot_download(
+        folder = hub.snapshot_download(
             repository, revision=revision or None, allow_patterns=[WEIGHTS, CONFIG]
         )
     except Exception as error:  # errors of the network have many types

@@ -11,7 +11,7 @@ from ccloss.bench.campaign.cost import count_images, estimate
 from ccloss.bench.campaign.executors import SerialExecutor
 from ccloss.bench.campaign.plan import plan
 from ccloss.bench.experiment import Experiment
-from ccloss.bench.paper import TABLES
+from ccloss.bench.paper.tables import TABLES
 from ccloss.training.loop import train
 from ccloss.training.timing import seconds_per_step
 from small_runs import Interrupted, Listener, small_data

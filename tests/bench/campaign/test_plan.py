@@ -8,7 +8,7 @@ import pytest
 from campaigns import small_plan
 from ccloss.bench.campaign.plan import plan, require_same_experiment, resolve_for
 from ccloss.bench.experiment import Experiment
-from ccloss.bench.paper import TABLES
+from ccloss.bench.paper.tables import TABLES
 from ccloss.errors import InputError
 from ccloss.training.records import RunFolder
 from small_runs import small_config, small_experiment

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ccloss.bench.experiment import Experiment
-from ccloss.bench.paper import TABLES
+from ccloss.bench.paper.tables import TABLES
 from ccloss.training.records import Record, RunFolder
 
 

@@ -61,7 +61,7 @@ def test_a_metric_that_one_round_lacks_is_undefined(setting: Setting) -> None:
 
 def test_the_caption_states_data_scale_and_test(setting: Setting) -> None:
     text = caption(setting)
-    for part in ("digits, convnet, 3 epochs, 4 rounds a method", "500 images", "Holm"):
+    for part in ("digits, convnet, 3 epochs, 4 rounds per method", "500 images", "Holm"):
         assert part in text
     assert "Warning" not in text
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from finished_runs import make_record, table_record
 
-from ccloss.bench.paper import Column
+from ccloss.bench.paper.tables import Column
 from ccloss.bench.report.paper_tables import (
     Grid,
     caption,

@@ -12,8 +12,8 @@ from finished_runs import table_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ccloss.bench.paper import CLAIMS, TABLE1
-from ccloss.bench.paper.tables import SCALE
+from ccloss.bench.paper.claims import CLAIMS
+from ccloss.bench.paper.tables import SCALE, TABLE1
 from ccloss.bench.report.verdicts import Verdict, judge, not_run, to_csv, to_markdown
 from ccloss.bench.results import effective_fields, read_runs
 from ccloss.training.records import Record

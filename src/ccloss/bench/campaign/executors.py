@@ -13,12 +13,11 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing.synchronize import Event
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
-from ccloss.errors import InputError
+from ccloss.errors import InputError, import_package
 from ccloss.training.devices import fp32_without_tf32
 
 T = TypeVar("T")
@@ -156,7 +155,7 @@ class ProcessExecutor:
             )
         self.slots = slots
         self._threads = threads or max(1, torch.get_num_threads() // slots)
-        self._devices = _visible_devices()
+        self._devices = visible_devices()
         self._context = multiprocessing.get_context("spawn")
         self._stop = self._context.Event()
         self._pool: ProcessPoolExecutor | None = None
@@ -164,12 +163,7 @@ class ProcessExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is not None:
             self._stop.set()
         if self._pool is not None:
@@ -211,7 +205,7 @@ class RayExecutor:
     def __init__(
         self, address: str, cpus: float = 1, gpus: float = 0, threads: int | None = None
     ) -> None:
-        ray = _import_ray()
+        ray = import_package("ray", "--ray", "ray")
         _require_listener(address)
         try:
             # The campaign retries runs itself: only it knows which runs another one has locked.
@@ -237,7 +231,7 @@ class RayExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _import_ray().shutdown()  # ends jobs that are still running
+        import_package("ray", "--ray", "ray").shutdown()  # ends jobs that are still running
 
     def submit(self, job: Callable[[Any], T], argument: Any) -> "Future[T]":
         future: Future[T] = self._remote.remote(job, argument, self._threads).future()
@@ -255,19 +249,16 @@ def thread_limit(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def gpu_count() -> int:
-    """Number of visible GPUs."""
-    return torch.cuda.device_count()
-
-
-def device_count() -> int:
-    """Number of visible GPUs, or 1 (the CPU) without a GPU."""
-    return len(_visible_devices()) or 1
+def visible_devices() -> list[str]:
+    """The GPUs that PyTorch can use, by the names in CUDA_VISIBLE_DEVICES if it is set."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return (named.split(",") if named else [str(number) for number in range(count)])[:count]
 
 
 def default_threads() -> int | None:
     """One thread per run on CPUs, where the number of threads changes results; free on GPUs."""
-    return None if _visible_devices() else 1
+    return None if visible_devices() else 1
 
 
 def _call(job: Callable[[Any], T], argument: Any, threads: int | None) -> T:
@@ -289,23 +280,6 @@ def _exit_without_campaign(stop: Event, parent: int) -> None:
     while not stop.wait(_POLL_SECONDS) and os.getppid() == parent:
         pass
     os._exit(1)
-
-
-def _visible_devices() -> list[str]:
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name]
-    return [str(number) for number in range(torch.cuda.device_count())]
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise InputError(
-            '--ray needs Ray, which is not installed; pip install "ccloss[ray]"'
-        ) from None
-    return ray
 
 
 def _require_listener(address: str) -> None:

@@ -1,6 +1,5 @@
 """What the paper claims, in a form that can be measured."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from ccloss.bench.paper.tables import (
     Column,
     Table,
 )
-from ccloss.bench.statistics import rounds_needed
+from ccloss.bench.statistics import POWER, power
 
 MOST_ROUNDS = 30
 """The largest number of rounds that is considered feasible."""
@@ -57,8 +56,8 @@ class Claim:
         statement: what is claimed.
         source: where the paper claims it.
         table: the table whose cells it is about.
-        pairs: rows of the table; the claim says that the first is better than the second. A pair
-            whose second row is empty is a metric that the claim expects to be positive.
+        pairs: rows of the table; the claim says that the first is better than the second. If the
+            second row is empty, the claim is that the metric of the first row is positive.
         columns: the paper's columns that it is about.
         metric: what is measured.
         contrasts: pairs of columns; the claim says that the gain of the pair of rows is larger in
@@ -318,9 +317,9 @@ CLAIMS: tuple[Claim, ...] = (
 def infeasible(claim: Claim, family: int) -> list[str]:
     """Comparisons that no feasible number of rounds is expected to decide, in advance.
 
-    The true difference is taken to be the published one, and its standard deviation over rounds the
-    published margin of the first row. The level is that of a comparison over the
-    number of comparisons, the strictest that Holm's adjustment asks for.
+    The published difference is taken as the true one, and the published margin of the first row as
+    its standard deviation over rounds. The level is LEVEL divided by the number of comparisons
+    (Bonferroni), the strictest step of Holm's adjustment.
 
     Args:
         claim: the claim.
@@ -337,10 +336,6 @@ def infeasible(claim: Claim, family: int) -> list[str]:
             printed = claim.table.published.get((pair[0], column))
             if gain is None or printed is None or printed.margin is None:
                 continue
-            alpha = LEVEL / family
-            if gain <= 0 or rounds_needed(gain, printed.margin, alpha, MOST_ROUNDS) is None:
+            if gain <= 0 or power(gain, printed.margin, MOST_ROUNDS, LEVEL / family) < POWER:
                 found.append(f"{pair[0]} against {pair[1]} on {column} ({gain:+.2f} published)")
     return found
-
-
-BY_NAME: Mapping[str, Claim] = {claim.name: claim for claim in CLAIMS}

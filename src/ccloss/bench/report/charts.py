@@ -35,7 +35,7 @@ def rounded(value: float | None, digits: int = 4) -> float | None:
 
 
 def curves(methods: Sequence[Sequence[Epochs]], split: str) -> list[dict[str, Any]]:
-    """One entry a quantity, with a line a method: its mean, lowest and highest round by epoch.
+    """One entry per quantity, with a line per method: its mean, lowest and highest round by epoch.
 
     Args:
         methods: the metrics of each method's rounds.

@@ -201,7 +201,9 @@ def _draw_distances(ax: "Axes", method: _Method) -> Any:
     matrix = np.full((len(chosen), len(chosen)), np.nan) if distances is None else distances
     image = ax.imshow(matrix, vmin=0, vmax=2, cmap="viridis", interpolation="nearest")
     _mark_classes(ax, labels[chosen], method.classes)
-    _title(ax, method, f"attention ratio {ratio_text(method.record.evaluation['attention_ratio'])}")
+    _title(
+        ax, method, f"attention ratio {ratio_text(method.record.evaluation.get('attention_ratio'))}"
+    )
     return image
 
 

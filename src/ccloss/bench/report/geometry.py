@@ -20,7 +20,7 @@ def plane(features: Floats, *, tsne: bool = True) -> tuple[Floats, str]:
 
     Args:
         features: (n, D).
-        tsne: whether t-SNE may be used, which takes a second a few hundred points.
+        tsne: whether t-SNE may be used, which takes about a second for a few hundred points.
     """
     count, width = features.shape
     if width == 2:

@@ -1,4 +1,4 @@
-"""The comparison of methods as a table: one row a method, means over its rounds."""
+"""The comparison of methods as a table: one row per method, means over its rounds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ Columns = Mapping[str, Callable[[Row], Cell]]
 
 
 def rows(setting: Setting) -> list[Row]:
-    """One row a method; the first one is the one that the others are compared with."""
+    """One row per method; the first one is the one that the others are compared with."""
     first, *_ = setting.methods
     return [
         _row(method, rounds, None if method == first else setting.comparison(method, first))
@@ -111,7 +111,7 @@ def description(setting: Setting) -> str:
     experiment, evaluation = setting.first.experiment, setting.first.evaluation
     rounds = span([len(each) for each in setting.methods.values()], "round")
     text = (
-        f"{experiment['data']}, {experiment['backbone']}, {scale(setting)}, {rounds} a method, on "
+        f"{experiment['data']}, {experiment['backbone']}, {scale(setting)}, {rounds} per method, on "
         f"{listed(devices(setting.records))}. Evaluated on {evaluation['images']:,} images of the "
         f"{evaluation.get('split', 'test')} split."
     )
@@ -127,7 +127,7 @@ def reading_note() -> str:
         "compact. Two classes are merged if the squared distance of their means is at most a tenth "
         "of the mean squared distance of class means. Nearest mean is the accuracy of a classifier "
         f"that chooses the class with the nearest mean. {MARK} marks a method whose accuracy "
-        f"differs significantly from the first one. {family_words()}"
+        f"differs significantly from that of the first method. {family_words()}"
     )
 
 
@@ -186,7 +186,7 @@ def _other_columns(found: Sequence[Row]) -> Columns:
     return {
         "method": lambda row: Cell(row.method),
         **{header: _metric(name, form) for name, (header, form) in METRICS.items()},
-        f"time a round ({unit})": lambda row: Cell(f"{row.seconds / seconds:.1f}"),
+        f"time per round ({unit})": lambda row: Cell(f"{row.seconds / seconds:.1f}"),
         "images/s": lambda row: Cell(f"{row.images_per_second:.0f}"),
         "parameters": lambda row: Cell(f"{row.parameters:,}"),
     }
@@ -211,7 +211,7 @@ def _estimate(comparison: Comparison | None) -> str:
 
 
 def to_csv(setting: Setting) -> str:
-    """One line a method, numbers in full precision; an undefined number is empty."""
+    """One line per method, numbers in full precision; an undefined number is empty."""
     return csv_text([_plain(row) for row in rows(setting)])
 
 

@@ -133,7 +133,7 @@
         colorbar: bar("mean attention"), text: z.map((row, at) => row.map(() => names[at])), hovertemplate: "class %{text}: %{z:.3f}<extra></extra>",
       }], layout({
         height: 320, margin: { l: 40, r: 8, t: 8, b: 40 },
-        xaxis: axis({ title: `${map.channels} channels${share > 1 ? ", averaged by index" : ""}, by their highest class`, showticklabels: false, showgrid: false, ticks: "" }),
+        xaxis: axis({ title: `${map.channels} channels, sorted by the class with the highest mean${share > 1 ? "; neighbours averaged" : ""}`, showticklabels: false, showgrid: false, ticks: "" }),
         yaxis: axis({ title: few ? "" : `${classes.length} classes`, tickvals: few ? names.map((_, at) => at) : [], ticktext: few ? names : [], autorange: "reversed", showgrid: false }),
       })];
     },

@@ -136,7 +136,7 @@ def _summary(results: Results, found: Sequence[Setting]) -> str:
         scales = list(dict.fromkeys(method_table.scale(setting) for setting in found))
         sentences[0] += (
             f" of {count(len(methods), 'method')} on {listed(_data_sets(records))} with "
-            f"{listed(backbones)}, {span(rounds, 'round')} a method"
+            f"{listed(backbones)}, {span(rounds, 'round')} per method"
         )
         if len(scales) == 1:
             sentences.append(f"Scale: {scales[0]}")
@@ -231,7 +231,7 @@ class _Panels:
     Attributes:
         runs: id of a record -> its run.
         sheets: the thumbnails so far.
-        tsne: panels that t-SNE may still index.
+        tsne: number of further panels that may use t-SNE.
     """
 
     runs: Mapping[int, Run]
@@ -302,7 +302,7 @@ def _chart_data(
     panels: _Panels,
     methods: Sequence[str],
 ) -> dict[str, Any]:
-    """What the charts of a setting show; each list has an entry a method."""
+    """What the charts of a setting show; each list has an entry per method."""
     rounds = [list(each.values()) for each in setting.methods.values()]
     first = setting.first
     classes = len(first.classes)
@@ -326,7 +326,7 @@ def _chart_data(
 
 def _protocol(record: Record) -> list[tuple[str, Any]]:
     """The fields that all runs of a setting share and that are set."""
-    free = (*METHOD_FIELDS, "seed")
+    free = (*METHOD_FIELDS, "seed", "evaluate_every")
     return [
         (name.replace("_", " "), value)
         for name, value in record.experiment.items()

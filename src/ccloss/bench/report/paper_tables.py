@@ -12,7 +12,10 @@ from typing import Any
 
 from ccloss.bench.comparisons import Comparison
 from ccloss.bench.groups import TableColumn, table_columns, values
-from ccloss.bench.paper import (
+from ccloss.bench.paper.claims import ACCURACY, FEATURE_RATIO
+from ccloss.bench.paper.consistency import possible_p
+from ccloss.bench.paper.gaps import gaps
+from ccloss.bench.paper.tables import (
     BASELINES,
     FIGURE3,
     P_VALUES,
@@ -23,20 +26,9 @@ from ccloss.bench.paper import (
     Published,
     Table,
 )
-from ccloss.bench.paper.claims import ACCURACY, FEATURE_RATIO
-from ccloss.bench.paper.consistency import possible_p
-from ccloss.bench.paper.gaps import gaps
 from ccloss.bench.report.folder import write_texts
 from ccloss.bench.report.printed import MARK, Cell, PrintedTable, to_latex, to_markdown
-from ccloss.bench.report.text import (
-    NONE,
-    csv_text,
-    interval_text,
-    listed,
-    p_text,
-    ratio_text,
-    span,
-)
+from ccloss.bench.report.text import NONE, csv_text, interval_text, listed, p_text, ratio_text, span
 from ccloss.bench.scale import scale_text
 from ccloss.bench.statistics import (
     AccuracyMargin,
@@ -189,7 +181,7 @@ def caption(grid: Grid) -> str:
 def description(grid: Grid) -> str:
     """What was run: scale, rounds, reference rows, and at full protocol the gaps of the paper."""
     counts = [len(cell.rounds) for cell in grid.cells.values() if cell.rounds]
-    sentences = [f"{grid.table.title}, measured {grid.scale}", f"{span(counts, 'round')} a cell"]
+    sentences = [f"{grid.table.title}, measured {grid.scale}", f"{span(counts, 'round')} per cell"]
     if not grid.deviations:
         sentences.append(
             "Choices of this library where the paper is silent: " + "; ".join(gaps(grid.columns))
@@ -197,13 +189,15 @@ def description(grid: Grid) -> str:
     if grid.table is TABLE3:
         sentences += [
             "The baseline is the published accuracy that the paper tests against. Its one-sample "
-            "test takes that number for exact. CE + CAM, which does not use the loss, is tested in "
+            "test treats that number as exact. CE + CAM, which does not use the loss, is tested in "
             "the same way",
             "Possible p-values are those that the published mean ± margin of five rounds allows",
         ]
     else:
         references = dict.fromkeys(grid.table.reference_row(column) for column in grid.columns)
-        sentences.append(f"Reference row: {listed(references)}")
+        sentences.append(
+            f"Rows are compared with the one that the paper recommends: {listed(references)}"
+        )
     if grid.table is FIGURE3:
         sentences.append(
             "The feature ratio is mean intra-class over mean inter-class squared distance of the "
@@ -218,7 +212,7 @@ def reading_note() -> str:
         "Measured accuracy is that of the last epoch as mean ± margin, the largest absolute "
         "deviation of a round from the mean; in brackets the 95 % t interval of the mean. "
         f"{MARK} marks a row that differs significantly from the reference row of its column. "
-        "Bold is a reference row that is significantly above every other row."
+        "A reference row that is significantly above every other row is bold."
     )
 
 
@@ -296,7 +290,7 @@ def _baseline_line(column: Column, method: str, rounds: Sequence[float]) -> list
 
 
 def to_csv(grid: Grid) -> str:
-    """One line a cell, numbers in full precision; undefined numbers are empty."""
+    """One line per cell, numbers in full precision; undefined numbers are empty."""
     return csv_text(
         [
             _plain(grid, row, column, grid.cells[row, column])

@@ -30,10 +30,12 @@ MATRIX_IMAGES = 150
 """Images along each side of a matrix of distances."""
 
 MATRIX_IMAGES_A_CLASS = 3
-"""Images of each class at least, so that its block is visible; some classes are left out."""
+"""Least number of images of a class, so that its block is visible; if there are too many classes,
+some are left out."""
 
 ROWS, COLUMNS = 200, 128
-"""Largest size of a heat map: more classes are thinned out, more channels averaged."""
+"""Largest size of a heat map: of more classes evenly spaced ones are shown, of more channels
+neighbours are averaged."""
 
 TOP_DISTANCE = 2.0
 """Distances are clipped at this multiple of the mean distance between classes."""

@@ -63,7 +63,7 @@ def to_markdown(caption: str, tables: Sequence[PrintedTable]) -> str:
     for table in tables:
         lines = [[_markdown(cell) for cell in line] for line in table.lines]
         header = [escape_markdown(name) for name in table.names]
-        parts.append(markdown_table([header, *lines], numbers=True))
+        parts.append(markdown_table([header, *lines]))
     return "\n".join(parts)
 
 

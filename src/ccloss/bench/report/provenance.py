@@ -112,6 +112,6 @@ def _environment(record: Record) -> str:
 
 
 def _fingerprints(record: Record) -> tuple[str, ...]:
-    """The first letters of the fingerprints of the training and the test images."""
+    """The first 12 hexadecimal digits of the fingerprints of the training and the test images."""
     images = record.provenance.get("data") or record.provenance.get("images") or {}
     return tuple(str(images.get(part) or "not recorded")[:12] for part in ("train", "test"))

@@ -68,20 +68,18 @@ def escape_latex(text: str) -> str:
     return " ".join(text.split()).translate(_LATEX)
 
 
-def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
-    """A Markdown table; the first line is its header.
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns but the first are aligned right.
 
     Args:
-        lines: (lines, columns) texts, already escaped.
-        numbers: whether all columns but the first are aligned right.
+        lines: (lines, columns) texts, already escaped; the first line is the header.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * widths[0]]
-    rule += ["-" * (width - 1) + (":" if numbers else "-") for width in widths[1:]]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "".join(
         "| "
         + " | ".join(
-            text.rjust(width) if numbers and index else text.ljust(width)
+            text.rjust(width) if index else text.ljust(width)
             for index, (text, width) in enumerate(zip(line, widths, strict=True))
         )
         + " |\n"
@@ -90,9 +88,10 @@ def markdown_table(lines: Sequence[Sequence[str]], *, numbers: bool) -> str:
 
 
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """CSV with a header; every line has the same fields."""
+    """CSV with a header of all fields; a field that a line lacks is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+    names = dict.fromkeys(name for line in lines for name in line)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()

@@ -14,7 +14,7 @@ Every other column is listed below the headline with one of *same direction*, *o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,18 +25,13 @@ from ccloss.bench.comparisons import (
     Comparison,
     adjust,
     compare_with_zero,
-    shared_seeds,
+    paired_differences,
 )
 from ccloss.bench.groups import TableColumn, family_size, table_columns, values
-from ccloss.bench.paper import BASELINES, CLAIMS, TABLES, Claim, Column, Deviations
-from ccloss.bench.paper.claims import ACCURACY, MOST_ROUNDS, infeasible
+from ccloss.bench.paper.claims import ACCURACY, CLAIMS, MOST_ROUNDS, Claim, infeasible
+from ccloss.bench.paper.tables import BASELINES, TABLES, Column, Deviations
 from ccloss.bench.report.folder import write_texts
-from ccloss.bench.report.text import (
-    csv_text,
-    escape_markdown,
-    listed,
-    p_text,
-)
+from ccloss.bench.report.text import csv_text, escape_markdown, listed, p_text
 from ccloss.bench.scale import scale_text
 from ccloss.bench.statistics import one_sample_p
 from ccloss.training.records import Record
@@ -98,9 +93,9 @@ class Verdict:
     claim: Claim
     headline: Headline
     summary: str
-    full: tuple[Judgement, ...] = ()
-    elsewhere: tuple[Judgement, ...] = ()
-    infeasible: tuple[str, ...] = field(default=())
+    full: tuple[Judgement, ...]
+    elsewhere: tuple[Judgement, ...]
+    infeasible: tuple[str, ...]
 
 
 def judge(records: Sequence[Record]) -> list[Verdict]:
@@ -124,8 +119,8 @@ def _verdict(claim: Claim, columns: Sequence[TableColumn]) -> Verdict:
     full = tuple(judgement for judgement, is_full in judgements if is_full)
     elsewhere = tuple(judgement for judgement, is_full in judgements if not is_full)
     headline = _headline(full, total)
-    undecidable = tuple(infeasible(claim, family_size(claim.name)))
-    return Verdict(claim, headline, _summary(full, total), full, elsewhere, undecidable)
+    undecidable = tuple(infeasible(claim, family_size(claim)))
+    return Verdict(claim, headline, _summary(claim, full, total), full, elsewhere, undecidable)
 
 
 def _headline(full: Sequence[Judgement], total: int) -> Headline:
@@ -137,7 +132,7 @@ def _headline(full: Sequence[Judgement], total: int) -> Headline:
     return "supported" if outcomes == ["supported"] * total else "not enough data"
 
 
-def _summary(full: Sequence[Judgement], total: int) -> str:
+def _summary(claim: Claim, full: Sequence[Judgement], total: int) -> str:
     if not full:
         return "Not run at the paper's full protocol."
     counts = {
@@ -146,7 +141,8 @@ def _summary(full: Sequence[Judgement], total: int) -> str:
     }
     counts["not run"] = total - len(full)
     text = ", ".join(f"{outcome} in {count}" for outcome, count in counts.items() if count)
-    return f"Of {total} columns at the full protocol: {text}."
+    noun = "pairs of columns" if claim.contrasts else "columns"
+    return f"Of {total} {noun} at the full protocol: {text}."
 
 
 # ---- one column ----------------------------------------------------------------------------------
@@ -156,12 +152,10 @@ def _judge(claim: Claim, column: TableColumn) -> Judgement | None:
     """The claim in one column; ``None`` if nothing of it was run there."""
     if claim.published:
         return _judge_published(claim, column)
-    found = []
-    for row, other in claim.pairs_in(column.column):
-        if not other:
-            found.append(_against_zero(claim, row, column))
-        else:
-            found.append(_compare(claim, row, other, column))
+    found = [
+        _compare(claim, row, other, column) if other else _against_zero(claim, row, column)
+        for row, other in claim.pairs_in(column.column)
+    ]
     if all(each.missing.endswith("was not run") for each in found):
         return None
     notes = [_note(claim, each, column.column) for each in found]
@@ -214,12 +208,13 @@ def _note(claim: Claim, each: Comparison, column: Column) -> str:
     assert each.interval is not None
     unit = f" {claim.metric.unit}" if claim.metric.unit else ""
     digits = ".2f" if claim.metric is ACCURACY else ".3g"
+    test = f"{each.method} t-test" if each.other else "t-test"
     parts = [
         f"{name}: {each.estimate:+{digits}}{unit} (95 % interval {each.interval.low:+{digits}} to "
         f"{each.interval.high:+{digits}}, adjusted p {p_text(each.p_adjusted)} in a family of "
-        f"{each.family}, {len(each.seeds)} rounds, {each.method} t-test)"
+        f"{each.family}, {len(each.seeds)} rounds, {test})"
     ]
-    gain = claim.published_gain((each.row, each.other), column) if each.other else None
+    gain = claim.published_gain((each.row, each.other), column)
     if gain is not None and each.excludes(gain):
         parts.append(f"excludes the published {gain:+.2f}")
     if claim.metric is ACCURACY and each.is_equivalent():
@@ -255,8 +250,13 @@ def _gain_difference(claim: Claim, one: TableColumn, other: TableColumn) -> Comp
     ((row, baseline),) = claim.pairs
     first, second = (_gains(each, row, baseline) for each in (one, other))
     name = f"gain on {one.column} minus gain on {other.column}"
-    seeds = shared_seeds([first, second])
-    return compare_with_zero(name, {seed: first[seed] - second[seed] for seed in seeds})
+    images = [
+        record.evaluation["images"]
+        for each in (one, other)
+        for rounds in each.rows.values()
+        for record in rounds.values()
+    ]
+    return compare_with_zero(name, paired_differences(first, second), resolution=100 / min(images))
 
 
 def _judge_contrast(
@@ -280,7 +280,7 @@ def _judge_contrast(
 def _gains(column: TableColumn, row: str, other: str) -> dict[int, float]:
     """Seed -> accuracy of a row minus that of another."""
     first, second = (values(column.rows.get(name, {}), ACCURACY) for name in (row, other))
-    return {seed: first[seed] - second[seed] for seed in shared_seeds([first, second])}
+    return paired_differences(first, second)
 
 
 # ---- Table 3 -------------------------------------------------------------------------------------
@@ -291,24 +291,20 @@ def _judge_published(claim: Claim, column: TableColumn) -> Judgement | None:
 
     It gives no verdict outside the full protocol.
     """
-    baseline = BASELINES.get(column.column)
-    if baseline is None:
+    if "cc" not in column.setting:
         return None
-    notes, p_values = [], []
+    baseline = BASELINES[column.column]
+    notes, p_values = [], {}
     for method in ("cc", "ce+cam"):
         rounds = [record.accuracy for record in column.setting.get(method, {}).values()]
-        if not rounds:
-            continue
-        p = one_sample_p(rounds, baseline.mean, "greater")
-        mean = sum(rounds) / len(rounds)
-        tested = f"one-sided p {p_text(p)}" if p is not None else "not enough data for a test"
-        notes.append(f"{method}: {mean:.2f} against the published {baseline.text}, {tested}")
-        p_values += [p] if method == "cc" else []
-    if not p_values:
-        return None
+        if rounds:
+            p = p_values[method] = one_sample_p(rounds, baseline.mean, "greater")
+            tested = f"one-sided p {p_text(p)}" if p is not None else "not enough data for a test"
+            mean = sum(rounds) / len(rounds)
+            notes.append(f"{method}: {mean:.2f} against the published {baseline.text}, {tested}")
     outcome: Outcome | None = None
     if column.is_full:
-        p = p_values[0]
+        p = p_values["cc"]
         if p is None:
             outcome = "not enough data"
         elif p < PUBLISHED_LEVEL:
@@ -381,8 +377,7 @@ def to_csv(verdicts: Sequence[Verdict]) -> str:
             ]
         if not verdict.full and not verdict.elsewhere:
             lines.append({**shared, "outcome": verdict.headline})
-    names = dict.fromkeys(name for line in lines for name in line)
-    return csv_text([{name: line.get(name) for name in names} for line in lines])
+    return csv_text(lines)
 
 
 def _plain(each: Comparison) -> dict[str, Any]:
@@ -404,10 +399,12 @@ def _plain(each: Comparison) -> dict[str, Any]:
 def family_words() -> str:
     """How comparisons are tested, in a few sentences for a page and a document."""
     return (
-        "Differences are paired by seed and tested with a t-test; the variance of half a test "
-        "image is added because accuracy is discrete. With four or more rows and five or more "
-        "rounds the error also comes from a model blocked by seed, if that error is the larger "
-        "one. P-values are adjusted (Holm) over all comparisons of one column at one scale, and "
+        "Differences are paired by seed and tested with a t-test. Because accuracy is discrete, "
+        "the square of half the difference that one test image makes is added to their variance. "
+        "In families of four or more rows and five or more seeds, a linear model with an effect "
+        "for each row and each seed gives a second estimate of the variance; comparisons of fewer "
+        "than ten rounds use the larger of the two. P-values are adjusted (Holm) over all "
+        "comparisons of one column at one scale, and "
         f"significant below {LEVEL}. In simulations this keeps the rate of false positives of a "
         "column below 0.05 if rounds scatter symmetrically around their mean. If one method has "
         f"occasional rounds far below its others, the rate can reach {SKEWED_RATE}."

@@ -1,12 +1,7 @@
 """The interface of backbones, and what several of them share."""
 
-from importlib import import_module
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-
-from ccloss.errors import InputError
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, for pixels in [0, 1]."""
@@ -58,20 +53,6 @@ def feature_width(backbone: Backbone, in_channels: int, image_size: int) -> int:
         _, features = backbone(torch.zeros(1, in_channels, image_size, image_size))
     backbone.train(training)
     return int(features.shape[1])
-
-
-def import_bench_package(name: str, backbone: str) -> Any:
-    """Imports a package of the ``bench`` extra.
-
-    Raises:
-        InputError: the package cannot be imported.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f'backbone {backbone} needs {name} ({error}): pip install "ccloss[bench]"'
-        ) from None
 
 
 def with_input_channels(layer: nn.Module, in_channels: int) -> nn.Module:

@@ -2,13 +2,8 @@
 
 from torch import nn
 
-from ccloss.errors import InputError
-from ccloss.models.backbones.base import (
-    Backbone,
-    MapBackbone,
-    import_bench_package,
-    with_input_channels,
-)
+from ccloss.errors import InputError, import_package
+from ccloss.models.backbones.base import Backbone, MapBackbone, with_input_channels
 from ccloss.models.backbones.torchvision_weights import build_with_weights, finish
 
 SMALL_IMAGE = 64
@@ -17,7 +12,7 @@ SMALL_IMAGE = 64
 
 def resnet18(in_channels: int, image_size: int, pretrained: bool) -> Backbone:
     """Builds ResNet18 from torchvision's layers, without its pooling and classifier."""
-    models = import_bench_package("torchvision.models", "resnet18")
+    models = import_package("torchvision.models", "backbone resnet18", "bench")
     if pretrained and image_size <= SMALL_IMAGE:
         raise InputError(
             f"pretrained resnet18 needs an image_size above {SMALL_IMAGE} px, got {image_size}: "

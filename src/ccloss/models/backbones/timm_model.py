@@ -4,13 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ccloss.errors import InputError, did_you_mean
-from ccloss.models.backbones.base import (
-    Backbone,
-    feature_width,
-    import_bench_package,
-    statistics_for,
-)
+from ccloss.errors import InputError, did_you_mean, import_package
+from ccloss.models.backbones.base import Backbone, feature_width, statistics_for
 
 
 class TimmBackbone(Backbone):
@@ -40,7 +35,7 @@ def timm_backbone(name: str, in_channels: int, image_size: int, pretrained: bool
         InputError: timm is not installed or has no such model, the model does not take the image
             size, or its weights cannot be fetched.
     """
-    timm = import_bench_package("timm", f"timm:{name}")
+    timm = import_package("timm", f"backbone timm:{name}", "bench")
     if not timm.is_model(name):
         raise InputError(
             f"backbone timm:{name} is not a model of timm {timm.__version__}"

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from typing import Any
-from urllib.error import URLError
 
 import torch
 
@@ -20,7 +19,7 @@ def build_with_weights(build: Callable[[], Any], weights: Any) -> Any:
     """
     try:
         return build()
-    except (URLError, OSError) as error:
+    except OSError as error:  # URLError included
         folder = os.path.join(torch.hub.get_dir(), "checkpoints")
         raise InputError(
             f"pretrained weights could not be fetched ({error}); put {weights.url.split('/')[-1]} "

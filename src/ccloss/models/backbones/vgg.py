@@ -4,7 +4,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ccloss.models.backbones.base import Backbone, import_bench_package, with_input_channels
+from ccloss.errors import import_package
+from ccloss.models.backbones.base import Backbone, with_input_channels
 from ccloss.models.backbones.torchvision_weights import build_with_weights, finish
 
 FinalPool = Literal["max", "average"]
@@ -38,7 +39,7 @@ def vgg16(
     in_channels: int, image_size: int, pretrained: bool, final_pool: FinalPool = "max"
 ) -> Backbone:
     """Builds VGG16 from torchvision's layers."""
-    models = import_bench_package("torchvision.models.vgg", "vgg16")
+    models = import_package("torchvision.models.vgg", "backbone vgg16", "bench")
     if pretrained:
         weights = models.VGG16_BN_Weights.IMAGENET1K_V1
         layers = build_with_weights(lambda: models.vgg16_bn(weights=weights), weights).features
