@@ -9,6 +9,7 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -217,12 +218,14 @@ def results(name: str) -> Path:
     return RESULTS / f"{name}{QUESTIONS[name].suffix}"
 
 
+@cache
 def values(name: str) -> Values:
     """The values of a question that was run."""
     question = QUESTIONS[name]
     return question.load(name, question.metrics)
 
 
+@cache
 def comparisons(name: str) -> dict[str, list[Comparison]]:
     """The planned comparisons of each metric."""
     question = QUESTIONS[name]

@@ -8,6 +8,7 @@ paper prints. A test rebuilds the page and recomputes its numbers.
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -62,6 +63,7 @@ def text() -> str:
     )
 
 
+@cache
 def read(name: str) -> list[Record]:
     """The records of a campaign."""
     return read_runs(RESULTS / f"{name}.jsonl").records

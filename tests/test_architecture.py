@@ -1,6 +1,7 @@
 """Imports between packages point in one direction. The test reads the source files."""
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -35,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
 """Package -> packages that it may import."""
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     """Every module by its path below the package, without suffix: ``losses/base``."""
     return {

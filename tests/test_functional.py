@@ -468,6 +468,33 @@ def test_both_kinds_of_pairs_are_all_pairs(batch: Batch) -> None:
     torch.testing.assert_close(intra + inter, total, rtol=1e-9, atol=1e-12)
 
 
+def test_soft_labels_without_a_common_class_have_no_pair() -> None:
+    # 0.3 has no exact square in float32: the number of pairs must not become its rounding error.
+    vectors = make_vectors(2, 512, 0).requires_grad_()
+    rows = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.0, 0.0, 0.7, 0.3]])
+    intra, inter, ratio = correlation_terms(vectors, rows, reduction="mean")
+    assert intra == ratio == 0
+    expected = (vectors[0] - vectors[1]).square().sum()
+    torch.testing.assert_close(inter, expected)
+    assert not gradient(ratio, vectors).any()
+
+
+@pytest.mark.usefixtures("form")
+def test_sums_over_a_large_class_are_precise() -> None:
+    vectors = make_vectors(200_000, 2, 0)
+    labels = torch.zeros(len(vectors), dtype=torch.long)
+    exact = vectors.double()
+    expected = len(vectors) * (exact - exact.mean(0)).square().sum()
+    got = class_distances(vectors, labels).intra.double()
+    torch.testing.assert_close(got, expected, rtol=2e-7, atol=0)
+
+
+def test_overlap_does_not_need_the_number_of_classes() -> None:
+    vectors, labels = make_vectors(30_000, 2, 0), torch.arange(30_000) % 3
+    without = class_overlap(vectors, labels)  # N x N numbers would need 7 GB
+    torch.testing.assert_close(without, class_overlap(vectors, labels, num_classes=3))
+
+
 # --- overlap of classes ---------------------------------------------------------------------------
 
 

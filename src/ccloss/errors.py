@@ -36,6 +36,11 @@ def import_package(name: str, what: str, extra: str) -> Any:
         ) from None
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the most similar known name, if there is one."""
     close = get_close_matches(name, list(known), n=1)

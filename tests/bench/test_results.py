@@ -58,7 +58,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     ),
     "images must be": lambda r: r["evaluation"].update(images=0),
     "'novelty'": lambda r: r.update(novelty=1),
-    "no field steps": lambda r: r.pop("steps"),
+    "'steps' is missing": lambda r: r.pop("steps"),
     "experiment must be a valid dictionary": lambda r: r.update(experiment=None),
     "seed": lambda r: r["experiment"].update(seed="one"),
     "'data' is missing": lambda r: r["experiment"].pop("data"),

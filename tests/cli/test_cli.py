@@ -210,7 +210,7 @@ def test_reproduce_runs_a_table_of_the_paper_and_reports_it(
 
     # Another table takes over what it shares, and the folder's page has both.
     kept = content(tmp_path / "paper" / "digits")
-    assert main(["reproduce", "table5", *command[2:], "--only", "*/lambda=[01]"]) == 0
+    assert main(["reproduce", "table5, table5", *command[2:], "--only", "*/lambda=[01]"]) == 0
     after = content(tmp_path / "paper" / "digits")
     assert {name: after[name] for name in kept} == kept
     assert {Path(name).parts[1] for name in after} == {"ce", "cc", "cc-weight=0"}

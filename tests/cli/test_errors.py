@@ -26,7 +26,7 @@ sys.exit(main({arguments!r}))
 
 @pytest.mark.parametrize(
     ("package", "arguments"),
-    [("cyclopts", ["--help"]), ("pydantic", ["losses"]), ("torchvision", ["train"])],
+    [("cyclopts", ["--help"]), ("pydantic", ["losses"])],
 )
 def test_missing_package_is_one_line(package: str, arguments: list[str]) -> None:
     code = BLOCKED.format(package=package, arguments=arguments)
@@ -59,6 +59,10 @@ class _HubError(Exception):
         (_HubError("Bad\nGateway"), "error: huggingface_hub: Bad Gateway"),
         (MemoryError(), "error: out of memory; use a smaller network, a smaller --batch-size"),
         (OSError(28, "No space left on device", "a/b"), "error: a/b: No space left on device; "),
+        (
+            ModuleNotFoundError("No module named 'torchvision'", name="torchvision"),
+            "error: the command needs the package torchvision, which is not installed; run: pip ",
+        ),
     ],
 )
 def test_error_that_the_user_can_fix_is_one_line(

@@ -175,6 +175,13 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert names(folder(tmp_path / "set")) == TRAIN
 
 
+def test_a_link_to_another_split_is_followed(tmp_path: Path) -> None:
+    tree(tmp_path / "set", *(f"train/{file}" for file in TRAIN))
+    (tmp_path / "set/val").symlink_to(tmp_path / "set/train")
+    found = folder(tmp_path / "set")
+    assert names(found) == names(found, "test") == TRAIN
+
+
 def test_what_is_not_there_is_said_with_the_layouts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         folder(tmp_path / "nowhere")
@@ -286,6 +293,21 @@ def test_parquet_with_text_labels_bytes_and_paths(
     assert found.classes == ("no", "yes")
     assert (found.train.labels.tolist(), found.test.labels.tolist()) == ([1, 0], [0, 1])
     assert (found.train.image(0) == found.test.image(0)).all()
+    save_tree(home, {"images/1.png": picture(1, (6, 6))})
+    changed = load(str(home), image_size=6)
+    assert (changed.train.image(0) != found.train.image(0)).any()
+
+
+def test_lists_of_labels_are_rejected(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    home = tree(tmp_path / "set")
+    home.mkdir(parents=True, exist_ok=True)
+    labels = pa.table({"image": [encoded(PICTURE)] * 2, "label": [["cat"], ["dog", "cat"]]})
+    parquet.write_table(labels, home / "train.parquet")
+    with pytest.raises(InputError, match="column label must hold integers or text, got list"):
+        folder(home)
 
 
 def test_damaged_parquet_is_named(tmp_path: Path, write_parquet: Callable[..., None]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given
@@ -401,6 +402,18 @@ def test_the_cache_is_bounded_and_the_oldest_entry_goes_first(
     monkeypatch.setenv(cache.SIZE_VARIABLE, "big")
     with pytest.raises(InputError, match="CCLOSS_CACHE_GB must be a number"):
         cache.limit()
+
+
+def test_an_unreadable_image_is_read_again(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = class_tree(tmp_path / "set", size=(30, 30))
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", PIL.Image.MAX_IMAGE_PIXELS)  # restored
+    monkeypatch.setenv("CCLOSS_MAX_PIXELS", "800")
+    with pytest.raises(InputError, match="CCLOSS_MAX_PIXELS"):
+        load(str(root), image_size=6)
+    monkeypatch.setenv("CCLOSS_MAX_PIXELS", "2000")
+    assert len(load(str(root), image_size=6).train) > 0
 
 
 def test_a_damaged_entry_is_made_again(own_cache: Path) -> None:

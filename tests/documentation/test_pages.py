@@ -47,7 +47,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.filterwarnings("default:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in RESULTS], ids=name)
-def test_blocks_run(page: Path, workplace: Path) -> None:
+def test_blocks_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Steps of networks at 224 px are timed in tests/bench/campaign/test_cost.py.
+    monkeypatch.setattr("ccloss.bench.campaign.cost.seconds_per_step", lambda config, classes: 0.5)
     names: dict[str, object] = {}
     losses = dict(LOSSES)
     try:

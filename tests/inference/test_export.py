@@ -138,7 +138,7 @@ def test_missing_package_is_named_with_its_extra(
     run: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    message = rf'onnx needs the package {package}, .*; run: pip install "ccloss\[export\]"'
+    message = rf'onnx needs {package} .*; run: pip install "ccloss\[export\]"'
     with pytest.raises(InputError, match=message):
         export(ccloss.load(run), tmp_path / "m.onnx", "onnx", dataset.test.pixels)
 

@@ -90,7 +90,7 @@ def test_several_attention_tensors_give_the_mean_of_their_terms(
         ({"logits": torch.zeros(12, 4)}, "output must be a ccloss.Output, got dict; pass"),
         (
             make_output()._replace(attention=torch.zeros(11, 3)),
-            r"output.attention must be \(N, D\)",
+            "output.attention must have one entry for each of 12 samples",
         ),
         (make_output()._replace(attention=[torch.zeros(12)]), r"output.attention must be \(N, D\)"),
         (make_output()._replace(attention=[]), "output.attention has no tensor"),

@@ -165,7 +165,7 @@ def test_weights_that_fit_are_taken_and_the_others_are_reported(
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, stored[name]) == (name != "head.classify.weight"), name
     (warning,) = warnings
-    assert warning.endswith("do not fit and start as usual: head.classify.weight")
+    assert warning.endswith("keep their initial values: head.classify.weight")
     assert len(run.origin["initial_weights"]["sha256"]) == 64
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ccloss.data.names import printable
 from ccloss.data.stores import ArrayStore, FileStore, Pixels, RowStore
-from ccloss.data.tables import TEST, TRAIN, Part, Table, label_names, split_of
+from ccloss.data.tables import TEST, TRAIN, Part, Table, split_of
 from ccloss.data.tree import FileTree
 from ccloss.errors import InputError
 
@@ -369,7 +369,7 @@ def _row_part(
             numbers = [None if value is None or value < 0 else str(value) for value in values]
             return Part(title, split, store, range(len(rows)), numbers), None
         names = _named(values, known, store.location)
-    elif "string" in kind:
+    elif all(value is None or isinstance(value, str) for value in values):
         names = [printable(value) if value else None for value in values]
     else:
         raise InputError(
@@ -411,17 +411,18 @@ def _quiet_datasets() -> Iterator[None]:
 
 
 def _named(labels: Sequence[int | None], classes: Sequence[str], location: Any) -> list[Any]:
-    """Class names of integer labels; without class names, the numbers."""
+    """Class names of integer labels; without class names, the numbers.
+
+    A negative label, as the Hub uses it, is none.
+    """
     if not classes:
         return [str(label) for label in labels]
-    try:
-        return label_names(labels, classes)
-    except IndexError as error:
-        row = error.args[0]
-        raise InputError(
-            f"data: {location(row)}: label {labels[row]} is outside 0..{len(classes) - 1}; "
-            "correct it"
-        ) from None
+    for row, label in enumerate(labels):
+        if label is not None and label >= len(classes):
+            raise InputError(
+                f"data: {location(row)}: label {label} is outside 0..{len(classes) - 1}; correct it"
+            )
+    return [None if label is None or label < 0 else classes[label] for label in labels]
 
 
 def _only_folder(tree: FileTree, found: Sequence[str]) -> str:

@@ -80,24 +80,28 @@ def clear() -> int:
     return freed
 
 
-def cached(name: str, make: Callable[[], Arrays]) -> Arrays:
+def cached(
+    name: str, make: Callable[[], Arrays], keep: Callable[[Arrays], bool] = lambda _: True
+) -> Arrays:
     """The arrays of an entry; they are made and stored if the cache does not hold them.
 
     Args:
         name: Name of the entry. It must contain a digest of everything that decides the arrays.
         make: Makes the arrays.
+        keep: Whether arrays may be stored and used again.
     """
     if not limit():
         return make()
     path = folder() / f"{name}.npz"
     found = _read(path)
-    if found is not None:
+    if found is not None and keep(found):
         return found
     with _locked(path):
         found = _read(path)  # another process may have made it meanwhile
-        if found is None:
+        if found is None or not keep(found):
             found = make()
-            _write(path, found)
+            if keep(found):
+                _write(path, found)
     return found
 
 
@@ -106,11 +110,10 @@ def _read(path: Path) -> Arrays | None:
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        os.utime(path)
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
+    with contextlib.suppress(OSError):  # a shared cache may be read-only
+        os.utime(path)
     return arrays
 
 
@@ -146,7 +149,7 @@ def _locked(path: Path) -> Iterator[None]:
     """Holds the lock of an entry. Without locking, two processes may make the same entry."""
     from filelock import FileLock
 
-    lock = FileLock(path.with_suffix(".lock"))
+    lock = FileLock(path.with_suffix(".lock"), fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -101,15 +101,15 @@ def train_loader(
     losses over pairs depend on the batch size.
 
     With ``samples_per_class`` M a batch of B images holds M images of each of B / M classes, and an
-    epoch has the same number of batches. The classes come in shuffled passes: within an epoch the
-    numbers of uses of two classes differ by at most one. The images of each class come in shuffled
-    passes, too: an image is used again only after all others of its class, and never twice in one
+    epoch has the same number of batches. The classes are drawn in successive random permutations:
+    within an epoch the numbers of uses of two classes differ by at most one. So are the images of
+    each class: an image is used again only after all others of its class, and never twice in one
     batch. An epoch therefore uses more images of small classes and fewer of large classes than they
     have. An image that occurs twice in an epoch is augmented in the same way. Each process gets
     all images of its classes if B / M is divisible by the number of processes.
 
-    With ``class_balanced`` the classes come in shuffled passes image by image: each class is used
-    equally often, however many images it has.
+    With ``class_balanced`` each image belongs to the next class of successive random permutations:
+    each class is used equally often, however many images it has.
 
     Args:
         images: The training images. In memory they must be ``image_size`` pixels square.
@@ -281,7 +281,7 @@ def _class_balanced(classes: Tensor, length: int, seed: int, epoch: int) -> Tens
 def _chosen_by_class(
     classes: Tensor, uses: int, group: int, samples: int, seed: int, epoch: int
 ) -> Tensor:
-    """Uses of classes in shuffled passes, and the images of each use.
+    """Uses of classes in successive random permutations, and the images of each use.
 
     Args:
         classes: (N,) int64, the class of each image, from 0 without gaps.
@@ -307,7 +307,7 @@ def _chosen_by_class(
 def _shuffled_passes(
     owners: Tensor, lengths: Tensor, group: int, seed: int, epoch: int, column: int
 ) -> Tensor:
-    """For each owner a sequence of its items in shuffled passes; no group has an item twice.
+    """For each owner its items in successive random permutations; no group has an item twice.
 
     The order of item i of n in pass p is decided by the random number of sample i + p n.
 

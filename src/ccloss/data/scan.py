@@ -46,7 +46,8 @@ def scan(
 ) -> Scan:
     """Reads the headers and digests of stored images.
 
-    The result is cached under the names, sizes and modification times of the files.
+    The result is cached under the names, sizes and modification times of the files, unless an image
+    cannot be read.
 
     Args:
         store: The images.
@@ -60,7 +61,7 @@ def scan(
         return _read_headers(store, rows, description, track)
 
     stamp = store.stamp(rows) if use_cache else None
-    arrays = make() if stamp is None else cached(f"headers-{stamp[:32]}", make)
+    arrays = make() if stamp is None else cached(f"headers-{stamp[:32]}", make, _is_readable)
     return Scan(
         arrays["digests"],
         arrays["sizes"],
@@ -68,6 +69,11 @@ def scan(
         tuple(json.loads(str(arrays["problems"]))),
         tuple(json.loads(str(arrays["warnings"]))),
     )
+
+
+def _is_readable(arrays: Arrays) -> bool:
+    """Whether every image was read; a problem may be solved without a change of the file."""
+    return not json.loads(str(arrays["problems"]))
 
 
 def _read_headers(store: Store, rows: Sequence[int], description: str, track: Track) -> Arrays:

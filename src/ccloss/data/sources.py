@@ -315,7 +315,7 @@ def _choose_parts(table: Table) -> tuple[Part, Part | None, list[str]]:
         else:
             notes.append(f"{part.title} ({images}) is not used")
     if train.split is not None and None in parts:
-        notes.append(f"{counted(len(parts[None].rows), 'image')} of no split left out")
+        notes.append(f"{counted(len(parts[None].rows), 'image')} without a split left out")
     return train, test, notes
 
 

@@ -11,9 +11,10 @@ from ccloss.errors import InputError
 def hold_out(images: ImageSet, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     """Splits off about a fraction of the images: (train, validation).
 
-    Each image is chosen by a hash of its class and relative path, or of its content where it has
-    no path, and by the seed. The choice for one image does not depend on the others, so adding or
-    removing images moves no other image. Both parts keep the order of ``images``.
+    Each image is chosen by the seed and a hash: of the pixels for images in memory, else of the
+    relative path, or of the content without a path. The choice for one image does not depend on
+    the others, so adding or removing images moves no other image. Both parts keep the order of
+    ``images``.
 
     Raises:
         InputError: ``fraction`` is not in (0, 1), or one of the parts is empty.

@@ -113,6 +113,9 @@ class RowStore:
         return value or b""
 
     def stamp(self, rows: Iterable[int]) -> str | None:
+        kind = str(self.rows.data.column(self.column).type)
+        if kind.startswith(("string", "large_string")):
+            return None  # the images are other files
         stamp = _stamp(self.files) if self.files else None
         if stamp is None:
             return None

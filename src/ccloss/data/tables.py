@@ -60,23 +60,6 @@ def split_of(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def label_names(labels: Sequence[int | None], names: Sequence[str]) -> list[str | None]:
-    """Class names of integer labels; a negative label, as the Hub uses it, counts as none.
-
-    Raises:
-        IndexError: A label is too large. The argument is its position.
-    """
-
-    def name(position: int, label: int | None) -> str | None:
-        if label is None or label < 0:
-            return None
-        if label >= len(names):
-            raise IndexError(position)
-        return names[label]
-
-    return [name(position, label) for position, label in enumerate(labels)]
-
-
 def listed(items: Sequence[object], most: int = 5) -> str:
     """The first items, separated by commas, and the number of the others."""
     shown = ", ".join(str(item) for item in items[:most]) or "none"

@@ -76,15 +76,18 @@ def list_files(root: Path, skip: frozenset[str] = frozenset()) -> FileTree:
         raise InputError(f"data: {printable(str(error.filename))} cannot be read; {error.strerror}")
 
     files: list[str] = []
-    visited: set[tuple[int, int]] = set()
+    above: dict[str, tuple[str, ...]] = {str(root): ()}  # folder -> real paths of those above
     for folder, folders, names in os.walk(root, followlinks=True, onerror=fail):
-        stat = os.stat(folder)
-        if (stat.st_dev, stat.st_ino) in visited:  # a link to a folder above
-            folders.clear()
-            continue
-        visited.add((stat.st_dev, stat.st_ino))
+        chain = (*above.pop(folder), os.path.realpath(folder))
         at_root = folder == str(root)
-        folders[:] = [f for f in folders if not _is_ignored(f) and not (at_root and f in skip)]
+        folders[:] = [
+            name
+            for name in folders
+            if not _is_ignored(name)
+            and not (at_root and name in skip)
+            and os.path.realpath(os.path.join(folder, name)) not in chain  # a link to one above
+        ]
+        above.update((os.path.join(folder, name), chain) for name in folders)
         prefix = "" if at_root else f"{Path(folder).relative_to(root).as_posix()}/"
         files += [prefix + name for name in names if not _is_ignored(name)]
     return FileTree(root, tuple(sorted(files)))

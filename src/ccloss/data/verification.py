@@ -106,7 +106,7 @@ def _counts(values: Iterator[str]) -> dict[str, int]:
 
 
 def _duplicates(stored: Stored, headers: dict[str, Scan]) -> Iterator[str]:
-    """Notes on images that occur in both splits, and within one split under several classes."""
+    """Notes on images that occur in both splits, or under several classes."""
     rows = {title: [bytes(d) for d in scan.digests] for title, scan in headers.items()}
     zero = bytes(len(rows[TRAIN][0])) if rows[TRAIN] else b""
     both = (set(rows[TRAIN]) & set(rows[TEST])) - {zero}

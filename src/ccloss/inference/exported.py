@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccloss.errors import InputError, import_package
+from ccloss.errors import InputError, first_line, import_package
 from ccloss.inference.model import TrainedModel
 from ccloss.output import Output
 from ccloss.training.files import parse_object
@@ -33,7 +33,7 @@ def load_onnx(path: Path, device: torch.device) -> TrainedModel:
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a type of its own for each status
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path} cannot be read ({first_line(error)})") from None
     record = _parse(session.get_modelmeta().custom_metadata_map.get(METADATA), path)
     takes_uint8 = session.get_inputs()[0].type == "tensor(uint8)"
 
@@ -56,7 +56,7 @@ def load_torch(path: Path, device: torch.device) -> TrainedModel:
         with without_messages():
             program = torch.export.load(path, extra_files=files)
     except Exception as error:  # damaged archives raise many types
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path} cannot be read ({first_line(error)})") from None
     record = _parse(files[METADATA], path)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ccloss.errors import InputError
+from ccloss.errors import InputError, first_line
 from ccloss.inference import exported
 from ccloss.inference.exported import read_config
 from ccloss.inference.model import TrainedModel
@@ -22,7 +22,7 @@ def load_trained(source: str | os.PathLike[str], device: str | torch.device) -> 
         target = torch.device(device)
         torch.empty(0, device=target)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"device must be one of this machine, got {device!r} ({reason})") from None
     if path.is_file() and path.suffix in (".onnx", ".pt2"):
         load = exported.load_onnx if path.suffix == ".onnx" else exported.load_torch

@@ -1,20 +1,11 @@
-"""Networks beside the trained one: a moving average of its weights, and the best epoch's."""
+"""The network of the best epoch, kept beside the trained one."""
 
 import copy
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ccloss.models import Classifier
-
-
-def moving_average(model: Classifier, decay: float) -> AveragedModel:
-    """An exponential moving average of the weights and buffers of a model.
-
-    It starts at the weights after the first step, and has a state of its own in checkpoints.
-    """
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 class BestNetwork(nn.Module):

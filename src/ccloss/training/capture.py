@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ccloss.data.loader import MemoryLoader
+from ccloss.errors import first_line
 from ccloss.training.components import Components
 from ccloss.training.config import RunConfig
 from ccloss.training.options import OPTIONS
@@ -148,4 +149,4 @@ def _cause(error: BaseException) -> str:
     """The first line of the error that came first: the end of a failed capture raises another."""
     while error.__context__ is not None:
         error = error.__context__
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ccloss.errors import InputError
+from ccloss.errors import InputError, first_line
 from ccloss.training.files import write_atomically
 from ccloss.training.optimizers import SCALE
 
@@ -91,7 +91,7 @@ def find_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint | N
             return read_checkpoint(path)
         except (SafetensorError, ValueError, KeyError, RecursionError) as error:
             fallback = f"falling back to {older.name}" if older else "the run starts again"
-            warn(f"checkpoint {path} is damaged ({_first_line(error)}); {fallback}")
+            warn(f"checkpoint {path} is damaged ({first_line(error)}); {fallback}")
     return None
 
 
@@ -226,7 +226,3 @@ def _to_cpu(tensor: Tensor) -> Tensor:
 def _below(state: Mapping[str, Any], name: str) -> dict[str, Any]:
     prefix = f"{name}."
     return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

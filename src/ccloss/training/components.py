@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ccloss.data.images import statistics
 from ccloss.data.loader import Loader, default_workers, eval_loader, train_loader
@@ -19,13 +19,13 @@ from ccloss.data.transforms import Mixing, Transforms
 from ccloss.errors import InputError
 from ccloss.losses import Loss, loss_class, make_loss
 from ccloss.models import Classifier, build_model
-from ccloss.training.averaging import BestNetwork, moving_average
+from ccloss.training.averaging import BestNetwork
 from ccloss.training.config import RunConfig
 from ccloss.training.devices import has_bf16, local_processes, make_accelerator
 from ccloss.training.initial_state import set_initial_state
 from ccloss.training.optimizers import build_optimizer
 from ccloss.training.progress import NullProgress, ProgressReporter
-from ccloss.training.schedules import Schedule, make_schedule
+from ccloss.training.schedules import make_schedule
 from ccloss.training.step import TrainState
 
 EVALUATION_BATCH_SIZE = 128
@@ -63,7 +63,7 @@ class Components:
     mixing: Mixing | None
     eval_loader: Loader
     epochs: int
-    schedule: Schedule
+    schedule: Callable[[int], float]
     total_steps: int
     origin: dict[str, Any]
 
@@ -277,7 +277,10 @@ def _build_copies(
     config: RunConfig, model: Classifier
 ) -> tuple[AveragedModel | None, BestNetwork | None]:
     """Copies of the network, before Accelerate binds methods of the network to it."""
-    average = None if config.ema_decay is None else moving_average(model, config.ema_decay)
+    average = None
+    if config.ema_decay is not None:
+        decay = get_ema_multi_avg_fn(config.ema_decay)
+        average = AveragedModel(model, multi_avg_fn=decay, use_buffers=True)
     return average, BestNetwork(model) if config.select == "best" else None
 
 
@@ -292,8 +295,8 @@ def _check_mixing(config: RunConfig, loss: Loss) -> None:
     """Checks that the loss takes the labels of mixed images."""
     if (config.mixup or config.cutmix) and not loss.takes_soft_labels:
         raise InputError(
-            f"{'mixup' if config.mixup else 'cutmix'} needs a loss of mixed labels, and loss "
-            f"{config.loss!r} does not take them because {loss.hard_labels_because}; leave the "
+            f"{'mixup' if config.mixup else 'cutmix'} needs a loss that accepts soft labels, and "
+            f"loss {config.loss!r} does not, because {loss.hard_labels_because}; leave the "
             "option out or choose another loss"
         )
 
@@ -325,13 +328,10 @@ def _zeros(model: Classifier, image_size: int) -> Tensor:
 
 
 def _with_joint_statistics(model: Classifier, device: torch.device, warn: Warn) -> Classifier:
-    """The model with batch statistics over all processes, where torch supports it."""
+    """The model with synchronized batch normalisation (SyncBatchNorm) on GPUs."""
     if device.type != "cpu":
         joint: Classifier = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return joint
     if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()):
-        warn(
-            "batch normalisation uses the images of each process: torch joins its statistics on "
-            "GPUs only"
-        )
+        warn("batch normalisation uses the statistics of each process: SyncBatchNorm needs GPUs")
     return model

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ccloss.data.loader import Batch, Loader
 from ccloss.data.sources import Dataset, check_same_data
-from ccloss.errors import InputError
+from ccloss.errors import InputError, first_line
 from ccloss.models import Classifier
 from ccloss.output import Output
 from ccloss.training.components import Components, build_eval_loader, build_network
@@ -114,8 +114,9 @@ def load_network(record: Record, weights: Path) -> Classifier:
     try:
         model.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:  # the last: other weights
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{weights} cannot be read ({reason}); train the run again") from None
+        raise InputError(
+            f"{weights} cannot be read ({first_line(error)}); train the run again"
+        ) from None
     return model.eval()
 
 

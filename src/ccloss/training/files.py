@@ -1,4 +1,4 @@
-"""files that are written completely or not at all, and JSON that may be damaged."""
+"""Atomic writes of files, and JSON that may be damaged."""
 
 import contextlib
 import errno

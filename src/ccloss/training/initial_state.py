@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
+from ccloss.data.tables import listed
 from ccloss.errors import InputError
 from ccloss.models import Classifier
 from ccloss.training.checkpoint import find_checkpoint, restore
@@ -18,9 +19,6 @@ from ccloss.training.records import RunFolder
 from ccloss.training.weights import find_weights
 
 Warn = Callable[[str], None]
-
-LISTED = 5
-"""Number of tensors that one message names."""
 
 
 def set_initial_state(
@@ -76,15 +74,10 @@ def _take_weights(source: str, model: Classifier, warn: Warn) -> dict[str, Any]:
     missing = [name for name in own if name not in fitting]
     if missing:
         warn(
-            f"init_from {source}: {len(fitting)} of {len(own)} tensors are taken; these do not fit "
-            f"and start as usual: {_listed(missing)}"
+            f"init_from {source}: {len(fitting)} of {len(own)} tensors are loaded; these differ in "
+            f"name or shape and keep their initial values: {listed(missing)}"
         )
     return {"source": source, "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{', '.join(names[:LISTED])}{more}"
 
 
 def _continue(

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccloss.errors import InputError, did_you_mean
+from ccloss.errors import InputError, did_you_mean, first_line
 from ccloss.losses import Loss
 from ccloss.models import Classifier
 from ccloss.training.config import RunConfig
@@ -102,7 +102,7 @@ def _check_usable(config: RunConfig) -> None:
         torch.stack([parameter.square().sum() for parameter in parameters]).sum().backward()
         optimizer.step()
     except Exception as error:  # of any type: the optimiser is not made for such a step
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise InputError(
             f"optimizer {name!r} cannot be used here ({reason}); choose another one"
         ) from error

@@ -38,10 +38,10 @@ class TrainingOptions:
     every decay_epochs (step), or not at all (constant)."""
 
     decay_epochs: PositiveInt = 30
-    """Epochs between two decays of the schedule step."""
+    """Epochs between two decays; for --schedule step."""
 
     decay_factor: InsideUnit = 0.1
-    """Factor of the learning rate at each decay of the schedule step."""
+    """Factor of the learning rate at each decay; for --schedule step."""
 
     warmup_epochs: NonNegativeFloat = 0.0
     """Epochs in which the learning rate rises linearly from 0 before the schedule starts."""
@@ -50,8 +50,8 @@ class TrainingOptions:
     """Warm-up in steps instead of epochs."""
 
     accumulation_steps: PositiveInt = 1
-    """Steps whose gradients are averaged before the weights change. The loss sees one batch at a
-    time."""
+    """Batches whose gradients are averaged before each update of the weights (gradient
+    accumulation). The loss is computed for each batch separately."""
 
     clip_grad_norm: PositiveFloat | None = None
     """Largest norm of the gradient; default: no clipping."""
@@ -96,7 +96,7 @@ class TrainingOptions:
 
     init_from: str | None = None
     """Start from the weights of a run, a .safetensors file, or OWNER/NAME on the Hugging Face
-    Hub. Tensors that do not fit are reported and start as usual."""
+    Hub. Tensors that differ in name or shape are reported and keep their initial values."""
 
     continue_from: str | None = None
     """Start from the last state of a finished run: its weights and its optimiser's state."""

@@ -37,7 +37,7 @@ def train_step(
     part: int = 0,
     parts: int = 1,
 ) -> tuple[Output, dict[str, Tensor]]:
-    """One eager step: forward, backward, and the optimiser's step after the last part.
+    """Forward and backward pass of a batch, and the optimiser's step after the last part.
 
     Args:
         state: network, loss and optimiser; they are changed.
@@ -45,8 +45,8 @@ def train_step(
         labels: (N,) int64, or (N, K) rows of probabilities.
         learning_rate: of this step; a captured step needs a tensor.
         clip_grad_norm: largest norm of the gradient of all parameters; ``None``: no clipping.
-        part: position of this batch among those whose gradients are averaged, from 0.
-        parts: number of these batches.
+        part: index of this batch in its gradient accumulation, from 0.
+        parts: batches of the accumulation; their gradients are averaged.
 
     Returns:
         The network's output and the terms of the loss, both before the optimiser's step.

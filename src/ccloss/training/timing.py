@@ -28,7 +28,7 @@ def seconds_per_step(config: RunConfig, classes: int) -> float:
         classes: number of classes.
     """
     size, batch = config.image_size, config.batch_size
-    part = min(batch, max(2, TIMED_PIXELS // size**2))
+    part = max(2, min(batch, TIMED_PIXELS // size**2))  # batch statistics need two
     device = make_accelerator(config.precision).device
     model = build_network(config, classes).train().to(device)
     model.to(memory_format=torch.channels_last)

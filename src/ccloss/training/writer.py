@@ -31,7 +31,7 @@ class RunWriter:
         self._events = on_main_process(lambda: self._start(done))
 
     def write_epoch(self, line: Mapping[str, Any], run: Components) -> None:
-        """Writes the metrics before the checkpoint: a kill in between costs the epoch only."""
+        """Writes the metrics, then the checkpoint. A kill in between costs this epoch."""
         on_main_process(lambda: self._write_epoch(line, run))
 
     def write_result(

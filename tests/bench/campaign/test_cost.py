@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,14 @@ def test_what_is_done_is_not_counted_again(tmp_path: Path) -> None:
     assert costs[1].seconds_left == pytest.approx(record.seconds * 4 / 12)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_step_can_be_timed(precision: str) -> None:
-    config = Experiment(data="digits", precision=precision).resolve()
-    assert 0 < seconds_per_step(config, 10) < 60
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data": "digits", "precision": "fp32"},
+        {"data": "digits", "precision": "bf16"},
+        {"data": "digits", "batch_size": 1},
+        {"data": "cars196", "backbone": "resnet18", "pretrained": False},
+    ],
+)
+def test_a_step_can_be_timed(fields: dict[str, Any]) -> None:
+    assert 0 < seconds_per_step(Experiment(**fields).resolve(), 10) < 60

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from campaigns import Log, results, small_plan
-from ccloss.bench.campaign import scheduler
+from ccloss.bench.campaign import executors, scheduler
 from ccloss.bench.campaign.executors import ProcessExecutor, SerialExecutor
 from ccloss.bench.campaign.plan import Run
 from ccloss.errors import InputError
@@ -34,6 +34,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     runs = small_plan(tmp_path_factory.mktemp("undisturbed"))
     assert scheduler.run_campaign(runs, SerialExecutor(), observer=Log()) == []
     return runs
+
+
+def test_hidden_gpus_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for value in ("-1", ""):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert executors.visible_devices() == []
+        assert executors.default_threads() == 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert executors.visible_devices() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,3")
+    assert executors.visible_devices() == ["GPU-a", "3"]
 
 
 def test_finished_runs_are_not_repeated(undisturbed: list[Run]) -> None:

@@ -111,9 +111,9 @@ def description(setting: Setting) -> str:
     experiment, evaluation = setting.first.experiment, setting.first.evaluation
     rounds = span([len(each) for each in setting.methods.values()], "round")
     text = (
-        f"{experiment['data']}, {experiment['backbone']}, {scale(setting)}, {rounds} per method, on "
-        f"{listed(devices(setting.records))}. Evaluated on {evaluation['images']:,} images of the "
-        f"{evaluation.get('split', 'test')} split."
+        f"{experiment['data']}, {experiment['backbone']}, {scale(setting)}, {rounds} per method, "
+        f"on {listed(devices(setting.records))}. Evaluated on {evaluation['images']:,} images of "
+        f"the {evaluation.get('split', 'test')} split."
     )
     return " ".join([text, *(f"Warning: {each}." for each in provenance.unequal(setting.records))])
 

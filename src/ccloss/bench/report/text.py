@@ -88,7 +88,7 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """CSV with a header of all fields; a field that a line lacks is empty."""
+    """CSV with a header of all fields; a field that is missing in a line is empty."""
     text = io.StringIO()
     names = dict.fromkeys(name for line in lines for name in line)
     writer = csv.DictWriter(text, list(names), lineterminator="\n")

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ccloss.errors import InputError, did_you_mean, import_package
+from ccloss.errors import InputError, did_you_mean, first_line, import_package
 from ccloss.models.backbones.base import Backbone, feature_width, statistics_for
 
 
@@ -61,7 +61,7 @@ def timm_backbone(name: str, in_channels: int, image_size: int, pretrained: bool
 
 
 def _error_message(name: str, image_size: int, pretrained: bool, error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     if pretrained:
         return (
             f"backbone timm:{name} could not be built with its pretrained weights ({reason}); if "
