@@ -1,5 +1,6 @@
 """Two or three processes with a share of a batch each equal one process with the whole batch."""
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,11 @@ def ranks(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[Any, Any]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(work, (request.param, str(folder)), nprocs=request.param)
+    # A server that has imported torch starts each process in milliseconds.
+    multiprocessing.set_forkserver_preload(["ccloss.training.loop", "sklearn.datasets"])
+    torch.multiprocessing.start_processes(
+        work, (request.param, str(folder)), nprocs=request.param, start_method="forkserver"
+    )
     return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
 
 

@@ -7,35 +7,6 @@ import sys
 from pathlib import Path
 
 from ccloss.training.records import RunFolder
-from small_runs import small_data
-
-DATA = small_data()
-
-
-def test_two_processes_train_one_network(tmp_path: Path) -> None:
-    """The command under a launcher: every image evaluated once, one record, one voice."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "ccloss",
-        "train",
-        "--data",
-        "digits",
-        "--epochs",
-        "2",
-    ]
-    command += ["--train-limit", "130", "--test-limit", "51", "--out", str(tmp_path / "run")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    record = RunFolder(tmp_path / "run").read_record()
-    assert record.evaluation["images"] == 51
-    assert record.steps == 8
-    assert done.stderr.count("epoch 2/2") == 1
-    assert any("batch normalisation" in warning for warning in record.warnings)
-
 
 SCRIPT = """
 import json
@@ -43,11 +14,10 @@ import sys
 from pathlib import Path
 import torch
 from accelerate.state import PartialState
+from ccloss.cli import main
 from ccloss.errors import BusyError
 from ccloss.training import loop
 from ccloss.training.devices import on_main_process
-from ccloss.training.records import RunFolder
-from small_runs import small_config, small_data
 
 folder = Path(sys.argv[1])
 rank = PartialState(cpu=True).process_index
@@ -66,12 +36,17 @@ def recorded_step(*arguments, **options):
     return step(*arguments, **options)
 
 loop.train_step = recorded_step
-loop.train(small_config(epochs=2, batch_size=64), RunFolder(folder / "run"), small_data())
+options = ["--epochs", "2", "--train-limit", "130", "--test-limit", "51"]
+assert main(["train", "--data", "digits", *options, "--out", str(folder / "run")]) == 0
 (folder / str(rank)).write_text(json.dumps({"decisions": decisions, "masks": masks}))
 """
 
 
-def test_processes_share_decisions_but_not_random_numbers(tmp_path: Path) -> None:
+def test_two_processes_train_one_network(tmp_path: Path) -> None:
+    """The command under a launcher: shared decisions, random numbers of each process, one record.
+
+    Every image is evaluated once, and the progress is printed once.
+    """
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -79,7 +54,12 @@ def test_processes_share_decisions_but_not_random_numbers(tmp_path: Path) -> Non
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+    record = RunFolder(tmp_path / "run").read_record()
+    assert record.evaluation["images"] == 51
+    assert record.steps == 8
+    assert done.stderr.count("epoch 2/2") == 1
+    assert any("batch normalisation" in warning for warning in record.warnings)
     found = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
     assert [each["decisions"] for each in found] == [[10, "locked"]] * 2
     masks = {tuple(mask) for each in found for mask in each["masks"]}
-    assert len(masks) == 2 * 2 * 2  # processes, epochs, steps
+    assert len(masks) == 2 * 8  # processes, steps
