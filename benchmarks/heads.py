@@ -58,7 +58,7 @@ METHODS: Mapping[str, tuple[str, bool]] = {
 }
 """Method -> loss and attention."""
 
-CURVES = RESULTS / "heads-losses.jsonl"
+CURVES = RESULTS / "heads-losses.json"
 
 LOSSES = "losses.json"
 """File in a run's folder with the loss of each step."""
@@ -141,21 +141,20 @@ def train_and_keep_losses(config: RunConfig, folder: RunFolder, root: Path) -> N
 def store_results(out: Path) -> None:
     """Stores the records and the losses of the finished runs."""
     write_campaign(out, RESULTS / "heads.jsonl")
-    lines = [
-        json.dumps({**run._asdict(), "losses": json.loads(path.read_text())})
+    curves = [
+        {**run._asdict(), "losses": json.loads(path.read_text())}
         for run in runs()
         if (path := run.folder(out).path / LOSSES).exists()
     ]
-    CURVES.write_text("\n".join(lines) + "\n")
+    CURVES.write_text(json.dumps(curves) + "\n")
 
 
 def curves() -> dict[Run, list[float]]:
     """The loss of each step of the finished runs."""
     found = {}
-    for line in CURVES.read_text().splitlines():
-        content = json.loads(line)
-        losses = content.pop("losses")
-        found[Run(**content)] = losses
+    for curve in json.loads(CURVES.read_text()):
+        losses = curve.pop("losses")
+        found[Run(**curve)] = losses
     return found
 
 

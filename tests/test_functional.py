@@ -576,7 +576,7 @@ SOFT = torch.full((4, 2), 0.5)
     ("vectors", "labels", "message"),
     [
         (VECTORS[0], HARD, r"attention must be \(N, D\).*got \(3,\) float32"),
-        (VECTORS.long(), HARD, r"attention must be .* floating-point.*got \(4, 3\) int64"),
+        (VECTORS.long(), HARD, r"attention must be .* floating point, got \(4, 3\) int64"),
         (VECTORS + 0j, HARD, r"attention must be .* got \(4, 3\) complex64"),
         (VECTORS.to(torch.float8_e4m3fn), HARD, "attention must be .* float8_e4m3fn"),
         (VECTORS.to_sparse(), HARD, "attention must be a dense tensor.*sparse_coo"),

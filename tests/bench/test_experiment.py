@@ -230,7 +230,6 @@ def test_numbers_that_come_as_text_become_numbers() -> None:
         ("evaluate_every", 0),
         ("epochs", "many"),
         ("loss", 7),
-        ("colour", "red"),
     ],
 )
 def test_bad_fields_are_explained_in_one_line(field: str, value: Any) -> None:
@@ -240,6 +239,12 @@ def test_bad_fields_are_explained_in_one_line(field: str, value: Any) -> None:
     assert message.startswith(f"{field} ")
     assert message.endswith(f", got {value!r}")
     assert "\n" not in message
+
+
+def test_an_unknown_field_is_named() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Experiment(colour="red")
+    assert explain(raised.value) == "unknown field 'colour'"
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,6 @@ from benchmarks import backbones, heads
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-def _lines(name: str) -> list[str]:
-    return (RESULTS / f"{name}.jsonl").read_text().splitlines()
-
-
 def test_table_is_put_between_its_comments() -> None:
     document = "<!-- a: x -->\n1\n<!-- end -->\ntext\n<!-- b: y -->\n2\n<!-- end -->\n"
     assert with_table(document, "b", "3\n") == document.replace("2\n", "3\n")
@@ -36,8 +32,9 @@ def test_table_of_heads_is_made_from_the_results() -> None:
 
 def test_numbers_of_heads_are_those_of_the_records() -> None:
     """Accuracy, dead units and loss of each row, computed from the stored lines with NumPy."""
-    curves = [json.loads(line) for line in _lines("heads-losses")]
-    records = [json.loads(line)["record"] for line in _lines("heads")]
+    curves = json.loads((RESULTS / "heads-losses.json").read_text())
+    lines = (RESULTS / "heads.jsonl").read_text().splitlines()
+    records = [json.loads(line)["record"] for line in lines]
     document = heads.PAGE.read_text().partition("<!-- heads:")[2].partition("<!-- end -->")[0]
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]

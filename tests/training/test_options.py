@@ -138,7 +138,9 @@ def test_best_epoch_on_validation_images_is_selected(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize("loss", [name for name in LOSSES if not LOSSES[name].takes_soft_labels])
 def test_loss_of_one_class_per_image_is_rejected_with_mixing(folder: RunFolder, loss: str) -> None:
-    with pytest.raises(InputError, match=f"cutmix needs a loss of mixed labels, and loss '{loss}'"):
+    with pytest.raises(
+        InputError, match=f"cutmix needs a loss that accepts soft labels, and loss '{loss}'"
+    ):
         train(small_config(loss=loss, cutmix=1.0), folder, DATA)
     assert not folder.path.exists()
 
