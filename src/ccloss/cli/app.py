@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (KeyboardInterrupt, SystemExit):  # cyclopts turns the first into the second
-        return _fail("interrupted; a training run keeps the checkpoint of its last epoch", 130)
+        kept = "a training run keeps the checkpoint of its last complete epoch"
+        return _fail(f"interrupted; {kept}", 130)
     except Exception as error:
         text = _message(error)
         if text is None:
