@@ -1,8 +1,8 @@
 """Evidence for the head of VGG16: ``python -m benchmarks.heads --data-root FOLDER``.
 
-Trains VGG16 on MNIST with four heads: (a) average pool and a plain head, (b) the literal fifth
-max-pool with batch normalisation in the head, (c) the literal pool, a plain head and gradient
-clipping, (d) batch normalisation and gradient clipping. The protocol is the paper's (He
+Trains VGG16 on MNIST with four heads: average pool and a plain head (A), the literal fifth
+max-pool with batch normalisation in the head (B), the literal pool, a plain head and gradient
+clipping (C), the literal pool, batch normalisation and gradient clipping (D). The protocol is the paper's (He
 initialisation, learning rate 0.1 that falls along a cosine, no warm-up), over 200 steps or over
 5 epochs of 10,000 images. Records contain accuracy and dead units; the loss of each step is stored
 beside them. The table and the figure of docs/decisions.md are made from both.
@@ -67,10 +67,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURE = DOCS / "decisions.md", DOCS / "figures" / "heads.png"
 
 NAMES: Mapping[str, str] = {
-    "average": "(a) average pool, plain head",
-    "batch-norm": "(b) max-pool, batch normalisation",
-    "clipping": "(c) max-pool, plain head, gradient clipping at 1.0",
-    "both": "(d) max-pool, batch normalisation, gradient clipping at 1.0",
+    "average": "A: average pool, plain head",
+    "batch-norm": "B: max-pool, batch normalisation",
+    "clipping": "C: max-pool, plain head, gradient clipping at 1.0",
+    "both": "D: max-pool, batch normalisation, gradient clipping at 1.0",
 }
 
 WINDOW, LAST = 10, 20
@@ -182,7 +182,7 @@ def table() -> str:
                 accuracies = [results[run]["accuracy"] for run in done]
                 lines.append(
                     [
-                        f"{NAMES[head]}: {method}",
+                        f"{NAMES[head]}; {method}",
                         str(len(done)),
                         f"{fmean(accuracies):.1f}",
                         f"{min(accuracies):.1f}",
