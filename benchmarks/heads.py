@@ -2,10 +2,10 @@
 
 Trains VGG16 on MNIST with four heads: average pool and a plain head (A), the literal fifth
 max-pool with batch normalisation in the head (B), the literal pool, a plain head and gradient
-clipping (C), the literal pool, batch normalisation and gradient clipping (D). The protocol is the paper's (He
-initialisation, learning rate 0.1 that falls along a cosine, no warm-up), over 200 steps or over
-5 epochs of 10,000 images. Records contain accuracy and dead units; the loss of each step is stored
-beside them. The table and the figure of docs/decisions.md are made from both.
+clipping (C), the literal pool, batch normalisation and gradient clipping (D). The protocol is the
+paper's (He initialisation, learning rate 0.1 that falls along a cosine, no warm-up), over 200 steps
+or over 5 epochs of 10,000 images. Records contain accuracy and dead units; the loss of each step is
+stored beside them. The table and the figure of docs/decisions.md are made from both.
 
 Finished runs are kept, so the command can be interrupted and repeated. Two commands with different
 ``--scales``, ``--heads``, ``--methods`` or ``--seeds`` can share a folder.
