@@ -141,12 +141,12 @@ def train_and_keep_losses(config: RunConfig, folder: RunFolder, root: Path) -> N
 def store_results(out: Path) -> None:
     """Stores the records and the losses of the finished runs."""
     write_campaign(out, RESULTS / "heads.jsonl")
-    curves = [
+    stored = [
         {**run._asdict(), "losses": json.loads(path.read_text())}
         for run in runs()
         if (path := run.folder(out).path / LOSSES).exists()
     ]
-    CURVES.write_text(json.dumps(curves) + "\n")
+    CURVES.write_text(json.dumps(stored) + "\n")
 
 
 def curves() -> dict[Run, list[float]]:

@@ -69,14 +69,9 @@ class CpuTerms(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None, None, None]:
         vectors, index, counts, residuals, offsets, between = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of higher order is requested
-            terms, given = zip(
-                *(
-                    (term, gradient)
-                    for term, gradient in zip(ctx.general(vectors), gradients, strict=True)
-                    if gradient is not None
-                ),
-                strict=True,
-            )
+            pairs = zip(ctx.general(vectors), gradients, strict=True)
+            used = [(term, gradient) for term, gradient in pairs if gradient is not None]
+            terms, given = zip(*used, strict=True)
             (own,) = torch.autograd.grad(terms, vectors, given, create_graph=True)
             return own, None, None, None, None
         of_intra, of_inter, of_ratio = (
