@@ -45,8 +45,8 @@ SCALES: Mapping[str, tuple[int, int]] = {"200 steps": (6_400, 1), "5 epochs": (1
 SEEDS = range(5000, 5005)
 
 HEADS: Mapping[str, Mapping[str, Any]] = {
-    "average": {"final_pool": "average", "head_norm": "none"},
-    "batch-norm": {"final_pool": "max", "head_norm": "batch"},
+    "average": {"final_pool": "average", "head_norm": "none", "clip_grad_norm": 0.0},
+    "batch-norm": {"final_pool": "max", "head_norm": "batch", "clip_grad_norm": 0.0},
     "clipping": {"final_pool": "max", "head_norm": "none", "clip_grad_norm": 1.0},
     "both": {"final_pool": "max", "head_norm": "batch", "clip_grad_norm": 1.0},
 }
@@ -160,11 +160,11 @@ def curves() -> dict[Run, list[float]]:
 
 def evaluations(wanted: Iterable[Run]) -> dict[Run, dict[str, Any]]:
     """The final evaluation of each run."""
-    records = read("heads")
+    records = [(RunConfig.from_dict(each.experiment), each.evaluation) for each in read("heads")]
     found = {}
     for run in wanted:
-        experiment = configuration(run).to_dict()
-        (found[run],) = (each.evaluation for each in records if each.experiment == experiment)
+        config = configuration(run)
+        (found[run],) = (evaluation for other, evaluation in records if other == config)
     return found
 
 

@@ -54,6 +54,7 @@ EVERYWHERE = {
     "head_norm": "batch",
     "activation": "relu",
     "final_pool": "max",
+    "clip_grad_norm": 1.0,
     "precision": "fp32",
     "loss": "cc",
     "loss_options": {},
@@ -113,15 +114,22 @@ def test_given_values_are_kept() -> None:
     given = {
         "padding": 2, "flip": 0.25, "epochs": 3, "batch_size": 8, "pretrained": True,
         "head_norm": "none", "activation": "identity", "final_pool": "average",
-        "clip_grad_norm": 1.0, "channels": 1,
+        "clip_grad_norm": 0.5, "channels": 1,
     }  # fmt: skip
     config = Experiment(data="mnist", **given).resolve()
     assert {name: getattr(config, name) for name in given} == given
 
 
 def test_zero_is_a_value() -> None:
-    config = Experiment(data="cars196", padding=0, flip=0.0, resize=0, pretrained=False).resolve()
-    assert (config.padding, config.flip, config.resize, config.pretrained) == (0, 0.0, 0, False)
+    given = {"padding": 0, "flip": 0.0, "resize": 0, "pretrained": False, "clip_grad_norm": 0.0}
+    config = Experiment(data="cars196", **given).resolve()
+    assert {name: getattr(config, name) for name in given} == given
+
+
+def test_gradients_are_clipped_for_vgg16_alone() -> None:
+    assert Experiment(data="mnist").resolve().clip_grad_norm == 1.0
+    assert Experiment(data="mnist", backbone="resnet18").resolve().clip_grad_norm == 0.0
+    assert Experiment(data="digits").resolve().clip_grad_norm == 0.0
 
 
 def test_final_pool_is_for_vgg16_alone() -> None:

@@ -250,14 +250,15 @@ def test_evaluations_are_no_deviation_and_older_networks_are() -> None:
         del fields[name]
     older = TABLE1.match(fields)
     assert older is not None
-    assert older.deviations == (("head_norm", "none"), ("final_pool", "average"))
+    before = (("head_norm", "none"), ("final_pool", "average"), ("clip_grad_norm", 0.0))
+    assert older.deviations == before
 
 
 def test_training_options_are_named_deviations() -> None:
     fields = Experiment(data="mnist", loss="cc", precision="fp32").resolve().to_dict()
     changed = {
         "optimizer": "adamw", "schedule": "step", "decay_epochs": 7, "decay_factor": 0.5,
-        "warmup_epochs": 2.0, "accumulation_steps": 2, "clip_grad_norm": 1.0,
+        "warmup_epochs": 2.0, "accumulation_steps": 2,
         "backbone_rate_factor": 0.1, "freeze_backbone_epochs": 1, "mixup": 0.2,
         "cutmix": 1.0, "trivial_augment": True, "random_resized_crop": 0.08,
         "random_erasing": 0.25, "sampler": "class-balanced", "samples_per_class": 2,

@@ -44,8 +44,8 @@ def test_numbers_of_heads_are_those_of_the_records() -> None:
     ]
     scales = dict.fromkeys(curve["scale"] for curve in curves)
     fields = {
-        "A": ("average", "none", None),
-        "B": ("max", "batch", None),
+        "A": ("average", "none", 0),
+        "B": ("max", "batch", 0),
         "C": ("max", "none", 1.0),
         "D": ("max", "batch", 1.0),
     }
@@ -63,7 +63,8 @@ def test_numbers_of_heads_are_those_of_the_records() -> None:
             for record in records
             if record["experiment"]["epochs"] == epochs and record["method"] == method
             if tuple(
-                record["experiment"][name] for name in ("final_pool", "head_norm", "clip_grad_norm")
+                record["experiment"][name] or 0
+                for name in ("final_pool", "head_norm", "clip_grad_norm")
             )
             == fields[head]
         ]

@@ -31,7 +31,8 @@ def test_a_run_of_an_older_version_has_the_values_that_it_used() -> None:
     config = RunConfig.from_dict(OLD)
     assert (config.loss, config.method) == ("ce", "ce+cam")
     assert (config.head_norm, config.activation, config.final_pool) == ("none", "relu", "average")
-    assert (config.sampler, config.samples_per_class, config.clip_grad_norm) == ("shuffle", 4, None)
+    assert (config.sampler, config.samples_per_class, config.clip_grad_norm) == ("shuffle", 4, 0)
+    assert RunConfig.from_dict({**OLD, "clip_grad_norm": None}) == config
     assert RunConfig.from_dict({**OLD, "backbone": "resnet18"}).final_pool is None
 
 

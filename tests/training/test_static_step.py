@@ -29,7 +29,7 @@ def components(**fields: Any) -> Components:
     return build_components(config, DATA, None, lambda text: None)
 
 
-def static_step(run: Components, clip_grad_norm: float | None = None) -> StaticStep:
+def static_step(run: Components, clip_grad_norm: float = 0.0) -> StaticStep:
     assert isinstance(run.train_loader, MemoryLoader)
     step = StaticStep(run.state, run.train_loader, clip_grad_norm)
     step.train()

@@ -50,9 +50,7 @@ def test_weights_are_those_of_a_bare_loop(folder: RunFolder, loss: str) -> None:
         assert torch.equal(trained[name], value), name
 
 
-def take_step(
-    clip_grad_norm: float | None = None, parts: int = 1
-) -> tuple[float, list[torch.Tensor]]:
+def take_step(clip_grad_norm: float = 0.0, parts: int = 1) -> tuple[float, list[torch.Tensor]]:
     """Norm of the gradient of four images, and the change of every parameter at learning rate 1."""
     torch.manual_seed(0)
     network = build_model("convnet", 10, 1, 8, 16, attention=False, head_norm="none")

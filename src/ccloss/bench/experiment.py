@@ -20,12 +20,21 @@ from ccloss.training.config import (
     explain,
     is_vgg16,
 )
-from ccloss.training.fields import STRICT, LossOptions, NonNegativeInt, PositiveInt, Probability
+from ccloss.training.fields import (
+    STRICT,
+    LossOptions,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Probability,
+)
 from ccloss.training.options import TrainingOptions
 
 DEFAULTS: Mapping[str, Any] = {
     "backbone": "vgg16",
     "hidden_features": 512,
+    "final_pool": None,
+    "clip_grad_norm": 0.0,
     "pretrained": False,
     "image_size": 32,
     "resize": 0,
@@ -61,6 +70,25 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
 }
 """Values of a data set that differ from :data:`DEFAULTS`."""
 
+NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    # The paper's VGG16 has a fifth max-pool. The paper does not mention clipping; without it, the
+    # network learns slowly at the paper's learning rate (docs/decisions.md).
+    "vgg16": {"final_pool": "max", "clip_grad_norm": 1.0},
+}
+"""Values of a backbone that differ from :data:`DEFAULTS`."""
+
+
+def protocol(data: str, backbone: str | None = None) -> dict[str, Any]:
+    """Values of fields that are left open.
+
+    Args:
+        data: name of the data set.
+        backbone: name of the backbone; default: that of the data set's protocol.
+    """
+    fields = {**DEFAULTS, **PROTOCOLS.get(data, {})}
+    fields["backbone"] = backbone or fields["backbone"]
+    return {**fields, **NETWORKS.get(fields["backbone"], {})}
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OpenFields:
@@ -86,6 +114,10 @@ class OpenFields:
 
     final_pool: Pool | None = None
     """Fifth pooling of VGG16 (the paper: max)."""
+
+    clip_grad_norm: NonNegativeFloat | None = None
+    """Largest norm of the gradient of all parameters; 0: no clipping. Default: 1.0 for VGG16, 0
+    for other backbones."""
 
     pretrained: bool | None = None
     """Start the backbone from ImageNet weights."""
@@ -139,15 +171,15 @@ class Experiment(TrainingOptions, ProtocolFields, OpenFields):
                 given.
         """
         data = resolve_data_name(self.data)
-        protocol = {**DEFAULTS, "precision": precision, **PROTOCOLS.get(data, {})}
+        defaults = {"precision": precision, **protocol(data, self.backbone)}
         given = {name: value for name, value in vars(self).items() if value is not None}
-        fields = {**protocol, **given}
+        fields = {**defaults, **given}
         _check_backbone(fields["backbone"])
+        _check_final_pool(fields["backbone"], self.final_pool)
         fields["data"] = data
         if self.init_from is not None and self.pretrained is None:
             fields["pretrained"] = False
         fields["channels"] = self.channels or _channels(data, channels)
-        fields["final_pool"] = _final_pool(fields["backbone"], self.final_pool)
         fields["loss"] = self.loss.removesuffix(ATTENTION_SUFFIX)
         fields["loss_options"] = _without_defaults(fields["loss"], self.loss_options)
         fields["attention"] = _attention(self.loss, self.attention)
@@ -172,15 +204,12 @@ def _channels(data: str, channels: int | None) -> int:
     return channels
 
 
-def _final_pool(backbone: str, final_pool: Pool | None) -> Pool | None:
-    if is_vgg16(backbone):
-        return final_pool or "max"
-    if final_pool is not None:
+def _check_final_pool(backbone: str, final_pool: Pool | None) -> None:
+    if final_pool is not None and not is_vgg16(backbone):
         raise InputError(
             f"final_pool is an option of backbone vgg16, got {final_pool!r} with backbone "
             f"{backbone!r}; leave it out"
         )
-    return None
 
 
 def _attention(loss: str, attention: bool | None) -> bool:

@@ -14,7 +14,7 @@ _WORDS: Mapping[str, str] = {
     "precision": "{value} instead of {usual}",
     "learning_rate": "learning rate {value} instead of {usual}",
     "final_learning_rate": "final learning rate {value} instead of {usual}",
-    "clip_grad_norm": "gradient norm clipped at {value}",
+    "clip_grad_norm": "gradient clipping {value} instead of {usual}",
     "head_norm": "head normalisation {value} instead of {usual}",
     "activation": "activation {value} instead of {usual}",
     "final_pool": "{value} pooling instead of the fifth {usual}-pool",
@@ -34,9 +34,9 @@ def scale_text(column: TableColumn, columns: Sequence[Column] = ()) -> str:
     protocols = [column.table.protocol(each) for each in every]
     words = [
         _WORDS.get(name, f"{name.replace('_', ' ')} {{value}}").format(
-            value=_quantity(value),
+            value=_quantity(name, value),
             s="" if value == 1 else "s",
-            usual=" or ".join(dict.fromkeys(_quantity(each[name]) for each in protocols)),
+            usual=" or ".join(dict.fromkeys(_quantity(name, each[name]) for each in protocols)),
         )
         for name, value in column.deviations
     ]
@@ -45,5 +45,7 @@ def scale_text(column: TableColumn, columns: Sequence[Column] = ()) -> str:
     return f"at {'; '.join(words)}" if words else "at the full protocol"
 
 
-def _quantity(value: Any) -> str:
+def _quantity(name: str, value: Any) -> str:
+    if name == "clip_grad_norm" and value == 0:
+        return "off"
     return f"{value:,}" if type(value) is int else str(value)

@@ -37,7 +37,11 @@ Channels = Annotated[Literal[1, 3], BeforeValidator(_parse_integer)]
 ATTENTION_SUFFIX = "+cam"
 """At the end of a loss's name: channel attention is added to the network."""
 
-LEGACY_VALUES: Mapping[str, Any] = {"head_norm": "none", "final_pool": "average"}
+LEGACY_VALUES: Mapping[str, Any] = {
+    "head_norm": "none",
+    "final_pool": "average",
+    "clip_grad_norm": 0.0,
+}
 """Values of fields that older records do not have and whose default has changed since. They
 describe what those runs did."""
 
@@ -106,6 +110,7 @@ class RunConfig(TrainingOptions, ProtocolFields):
         attention: whether the head has channel attention.
         hidden_features: D, width of the hidden layer and of the attention vector.
         final_pool: fifth pooling of VGG16; ``None`` for every other backbone.
+        clip_grad_norm: largest norm of the gradient of all parameters; 0: no clipping.
         pretrained: whether the backbone starts from ImageNet weights.
         image_size: side of the images in pixels.
         resize: short side in pixels to which large images are resized before the crop; 0 means
@@ -125,6 +130,7 @@ class RunConfig(TrainingOptions, ProtocolFields):
     attention: bool
     hidden_features: PositiveInt
     final_pool: Pool | None
+    clip_grad_norm: NonNegativeFloat
     pretrained: bool
     image_size: PositiveInt
     resize: NonNegativeInt
@@ -175,6 +181,8 @@ class RunConfig(TrainingOptions, ProtocolFields):
                 raise InputError(f"field {name!r} is missing")
         if not is_vgg16(str(complete["backbone"])):
             complete["final_pool"] = None
+        if complete["clip_grad_norm"] is None:  # no clipping, in records of older versions
+            complete["clip_grad_norm"] = LEGACY_VALUES["clip_grad_norm"]
         complete["loss"] = str(complete["loss"]).removesuffix(ATTENTION_SUFFIX)
         try:
             return cls(**complete)

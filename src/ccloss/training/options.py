@@ -53,9 +53,6 @@ class TrainingOptions:
     """Batches whose gradients are averaged before each update of the weights (gradient
     accumulation). The loss is computed for each batch separately."""
 
-    clip_grad_norm: PositiveFloat | None = None
-    """Largest norm of the gradient; default: no clipping."""
-
     backbone_rate_factor: PositiveFloat = 1.0
     """Learning rate of the backbone relative to that of the head."""
 

@@ -25,9 +25,7 @@ class StaticStep:
         clip_grad_norm: see :func:`~ccloss.training.step.train_step`.
     """
 
-    def __init__(
-        self, state: TrainState, loader: MemoryLoader, clip_grad_norm: float | None
-    ) -> None:
+    def __init__(self, state: TrainState, loader: MemoryLoader, clip_grad_norm: float) -> None:
         self._state = state
         self._loader = loader
         self._clip_grad_norm = clip_grad_norm

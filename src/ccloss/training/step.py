@@ -33,7 +33,7 @@ def train_step(
     labels: Tensor,
     *,
     learning_rate: float | Tensor,
-    clip_grad_norm: float | None = None,
+    clip_grad_norm: float = 0.0,
     part: int = 0,
     parts: int = 1,
 ) -> tuple[Output, dict[str, Tensor]]:
@@ -44,7 +44,7 @@ def train_step(
         images: (N, C, H, W) uint8, or float in [0, 1].
         labels: (N,) int64, or (N, K) rows of probabilities.
         learning_rate: of this step; a captured step needs a tensor.
-        clip_grad_norm: largest norm of the gradient of all parameters; ``None``: no clipping.
+        clip_grad_norm: largest norm of the gradient of all parameters; 0: no clipping.
         part: index of this batch in its gradient accumulation, from 0.
         parts: batches of the accumulation; their gradients are averaged.
 
@@ -60,7 +60,7 @@ def train_step(
         return output, terms
     if state.accelerator.num_processes > 1:
         _average_gradients(state.loss, state.accelerator)
-    if clip_grad_norm is not None:
+    if clip_grad_norm:
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(parameters, clip_grad_norm)
     set_learning_rate(state.optimizer, learning_rate)

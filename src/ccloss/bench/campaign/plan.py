@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccloss.bench.experiment import DEFAULTS, PROTOCOLS, Experiment
+from ccloss.bench.experiment import Experiment, protocol
 from ccloss.data.sources import image_channels
 from ccloss.errors import InputError
 from ccloss.training.config import Precision, RunConfig, differences
@@ -14,7 +14,7 @@ from ccloss.training.devices import default_precision
 from ccloss.training.options import OPTIONS
 from ccloss.training.records import RunFolder, folder_name
 
-_NAME_FIELDS = ("batch_size", "hidden_features")
+_NAME_FIELDS = ("batch_size", "hidden_features", "clip_grad_norm")
 """Fields that are part of a folder's name, beside the method and training options, if they differ
 from the protocol."""
 
@@ -147,11 +147,11 @@ def _path(config: RunConfig) -> Path:
 
 
 def _variant(config: RunConfig) -> str:
-    """The method, and fields of the name that differ from the protocol of the data set."""
-    protocol = {**DEFAULTS, **PROTOCOLS.get(config.data, {}), **OPTIONS}
+    """The method, and fields of the name that differ from the protocol."""
+    usual = {**protocol(config.data, config.backbone), **OPTIONS}
     parts = [
         f"{name}={getattr(config, name)}"
         for name in (*_NAME_FIELDS, *OPTIONS)
-        if getattr(config, name) != protocol[name]
+        if getattr(config, name) != usual[name]
     ]
     return " ".join([config.method, *parts])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ccloss.bench.experiment import NETWORKS
 from ccloss.bench.paper.tables import Column
 
 _EVERYWHERE = (
@@ -25,8 +26,11 @@ _OF_DATA = {
 }
 
 _OF_BACKBONE = {
-    "resnet18": "ResNet18 with a 3x3 stride-1 stem and no max-pool up to 64 px",
-    "vgg16": "VGG16's convolutions with batch normalisation, without its fully connected layers",
+    "resnet18": ("ResNet18 with a 3x3 stride-1 stem and no max-pool up to 64 px",),
+    "vgg16": (
+        "VGG16's convolutions with batch normalisation, without its fully connected layers",
+        f"gradient norm clipped at {NETWORKS['vgg16']['clip_grad_norm']} with VGG16",
+    ),
 }
 
 
@@ -36,5 +40,5 @@ def gaps(columns: Sequence[Column]) -> list[str]:
     for data in dict.fromkeys(column.data for column in columns):
         found += _OF_DATA.get(data, ())
     for backbone in dict.fromkeys(column.backbone for column in columns):
-        found += [_OF_BACKBONE[backbone]] if backbone in _OF_BACKBONE else []
+        found += _OF_BACKBONE.get(backbone, ())
     return found

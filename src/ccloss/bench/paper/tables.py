@@ -33,6 +33,7 @@ SCALE = (
     "head_norm",
     "activation",
     "final_pool",
+    "clip_grad_norm",
     *OPTIONS,
 )
 """Fields in which a run may deviate from the protocol and still belong to a cell of the table."""
