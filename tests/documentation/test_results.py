@@ -352,6 +352,7 @@ SETTINGS = (
     r"version 0\.1",
     r"lambda=0\.5|lambda=1\.5",
     r"learning rate 0\.01 instead of 0\.1",
+    r"gradient clipping off instead of 1\.0",
     r"false positives of a column below 0\.05",
     r"had CC-Loss 0\.9 points above CE \+ CAM",  # of an experiment before the records
     r"true difference of 0\.66 points|one of 0\.1 points",

@@ -55,7 +55,7 @@ def test_predictions_are_those_of_the_evaluation_of_the_run(
 
 
 def test_outputs_are_those_that_the_run_has_stored(run: Path, photos: Path) -> None:
-    sample = RunFolder(run).read_test_sample()
+    sample = RunFolder(run).read_sample(RunFolder(run).test_sample)
     images = torch.stack([torch.from_numpy(pixels_of(each)) for each in files(photos)])
     output = ccloss.load(run)(images[:, None])
     assert np.array_equal(output.features[sample.index].numpy(), sample.features)
@@ -217,6 +217,6 @@ def test_errors_of_the_hub_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_model_of_a_bf16_run_computes_as_its_evaluation(tmp_path: Path, dataset: Dataset) -> None:
     folder = RunFolder(tmp_path / "run")
     train(small_config(precision="bf16", epochs=1), folder, dataset)
-    sample = folder.read_test_sample()
+    sample = folder.read_sample(folder.test_sample)
     output = ccloss.load(folder.path)(dataset.test.pixels)
     assert np.array_equal(output.features[sample.index].numpy(), sample.features)

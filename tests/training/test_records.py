@@ -214,7 +214,7 @@ def test_a_test_sample_is_read_as_it_was_written(tmp_path: Path, attention: bool
         del arrays["attention"]
     run = RunFolder(tmp_path)
     save_file(arrays, run.test_sample)
-    sample = run.read_test_sample()
+    sample = run.read_sample(run.test_sample)
     assert (sample.attention is not None) == attention
     for name, array in arrays.items():
         np.testing.assert_array_equal(getattr(sample, name), array)
@@ -222,13 +222,13 @@ def test_a_test_sample_is_read_as_it_was_written(tmp_path: Path, attention: bool
 
 def test_a_damaged_test_sample_is_reported(folder: RunFolder) -> None:
     with pytest.raises(InputError, match=r"test_sample.safetensors cannot be read .*missing"):
-        folder.read_test_sample()
+        folder.read_sample(folder.test_sample)
     folder.test_sample.write_bytes(b"\x00" * 7)
     with pytest.raises(InputError, match=r"cannot be read .*train the run again"):
-        folder.read_test_sample()
+        folder.read_sample(folder.test_sample)
     folder.test_sample.unlink()
     with pytest.raises(InputError, match=r"cannot be read .*train the run again"):
-        folder.read_test_sample()
+        folder.read_sample(folder.test_sample)
 
 
 # --- whose folder it is

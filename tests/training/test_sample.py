@@ -1,16 +1,20 @@
 """Test images that are stored for the figures."""
 
+from pathlib import Path
+
 import torch
 
+from ccloss.training.evaluation import load_model
+from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
 from ccloss.training.sample import thumbnail
-from small_runs import small_data
+from small_runs import small_config, small_data
 
 DATA = small_data()
 
 
 def test_sample_is_class_balanced_test_images(finished_run: RunFolder) -> None:
-    sample = finished_run.read_test_sample()
+    sample = finished_run.read_sample(finished_run.test_sample)
     assert sample.attention is not None
     assert sample.features.shape == sample.attention.shape == (50, 16)
     labels = DATA.test.labels[torch.from_numpy(sample.index)]
@@ -18,6 +22,24 @@ def test_sample_is_class_balanced_test_images(finished_run: RunFolder) -> None:
     assert torch.bincount(labels).tolist() == [5] * 10
     images = DATA.test.pixels[torch.from_numpy(sample.index)]
     assert torch.equal(torch.from_numpy(sample.thumbnails), images.permute(0, 2, 3, 1))
+
+
+def test_training_images_are_stored_for_features_of_width_2(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    train(small_config(hidden_features=2, flip=0.5), folder, DATA, workers=0)
+    sample = folder.read_sample(folder.train_sample)
+    assert len(sample.index) == len(DATA.train)
+    assert DATA.train.labels[torch.from_numpy(sample.index)].tolist() == sample.labels.tolist()
+    images = DATA.train.pixels[torch.from_numpy(sample.index)]
+    with torch.inference_mode():
+        output = load_model(folder)(images)
+    assert output.features is not None
+    torch.testing.assert_close(torch.from_numpy(sample.features), output.features)
+    assert output.logits.argmax(1).tolist() == sample.predictions.tolist()
+
+
+def test_training_images_of_wider_features_are_not_stored(finished_run: RunFolder) -> None:
+    assert not finished_run.train_sample.exists()
 
 
 def test_thumbnail_of_a_large_image_is_its_centre_reduced() -> None:

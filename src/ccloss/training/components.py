@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ccloss.data.images import statistics
+from ccloss.data.images import ImageSet, statistics
 from ccloss.data.loader import Loader, default_workers, eval_loader, train_loader
 from ccloss.data.sources import Dataset, load
 from ccloss.data.splitting import hold_out
@@ -167,7 +167,7 @@ def build_components(
         state=TrainState(network, loss, optimizer, accelerator),
         train_loader=train,
         mixing=_build_mixing(config, len(dataset.classes)),
-        eval_loader=build_eval_loader(config, dataset, accelerator, workers),
+        eval_loader=build_eval_loader(config, dataset.test, accelerator, workers),
         epochs=math.ceil(total_steps / len(train)),
         schedule=make_schedule(config, total_steps, len(train)),
         total_steps=total_steps,
@@ -198,11 +198,11 @@ def build_network(config: RunConfig, classes: int, pretrained: bool = False) -> 
 
 
 def build_eval_loader(
-    config: RunConfig, dataset: Dataset, accelerator: Any, workers: int | None
+    config: RunConfig, images: ImageSet, accelerator: Any, workers: int | None
 ) -> Loader:
     """Batches of the images to evaluate, shared by all processes."""
     return eval_loader(
-        dataset.test,
+        images,
         batch_size=EVALUATION_BATCH_SIZE,
         device=accelerator.device,
         image_size=config.image_size,

@@ -10,8 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ccloss.data.images import ImageSet
 from ccloss.data.loader import Batch, Loader
 from ccloss.data.sources import Dataset, check_same_data
+from ccloss.data.splitting import balanced
 from ccloss.errors import InputError, first_line
 from ccloss.models import Classifier
 from ccloss.output import Output
@@ -21,6 +23,7 @@ from ccloss.training.devices import fp32_without_tf32, make_accelerator
 from ccloss.training.metrics import Predictions, join, measure
 from ccloss.training.progress import NullProgress, ProgressReporter
 from ccloss.training.records import Record, RunFolder
+from ccloss.training.sample import SAMPLE_IMAGES
 from ccloss.training.step import to_float
 
 
@@ -68,7 +71,7 @@ def evaluate(
     config = RunConfig.from_dict(record.experiment)
     accelerator = make_accelerator(config.precision)
     network = accelerator.prepare_model(load_model(folder), evaluation_mode=True)
-    loader = build_eval_loader(config, dataset, accelerator, workers)
+    loader = build_eval_loader(config, dataset.test, accelerator, workers)
     with fp32_without_tf32(config.precision):
         return measure(_predict(network, loader, reporter))
 
@@ -126,6 +129,33 @@ def predict(run: Components, network: Classifier, reporter: ProgressReporter) ->
         # The model is saved with the batch statistics of the main process.
         broadcast(list(network.buffers()))
     return _predict(network, run.eval_loader, reporter)
+
+
+def predict_training_sample(
+    config: RunConfig,
+    run: Components,
+    images: ImageSet,
+    workers: int | None,
+    reporter: ProgressReporter,
+) -> Predictions | None:
+    """The outputs of a run's network on class-balanced training images, without augmentation.
+
+    ``None`` unless the features have width 2: only these are drawn for both splits, as in Figure 3
+    of the paper.
+
+    Args:
+        config: of the run.
+        run: its network has the same buffers in every process, as after :func:`predict`.
+        images: the training images.
+        workers: processes on this machine that decode large images; ``None``: by its cores.
+        reporter: shows the progress.
+    """
+    if config.hidden_features != 2:
+        return None
+    rows = torch.where(balanced(images.labels, SAMPLE_IMAGES))[0]
+    loader = build_eval_loader(config, images.subset(rows), run.accelerator, workers)
+    predictions = _predict(run.evaluated, loader, reporter)
+    return dataclasses.replace(predictions, index=rows[predictions.index])
 
 
 @torch.inference_mode()

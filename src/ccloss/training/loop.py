@@ -15,7 +15,7 @@ from ccloss.training.checkpoint import Progress, find_checkpoint, read_checkpoin
 from ccloss.training.components import Components, build_components
 from ccloss.training.config import RunConfig, differences
 from ccloss.training.devices import device_name, fp32_without_tf32, on_main_process
-from ccloss.training.evaluation import predict
+from ccloss.training.evaluation import predict, predict_training_sample
 from ccloss.training.metrics import Predictions, accuracy, measure
 from ccloss.training.progress import NullProgress, ProgressReporter, WarningLog, epoch_text
 from ccloss.training.provenance import provenance
@@ -116,7 +116,8 @@ def training_steps(
         def make_record() -> Record:
             return _make_record(config, run, folder, dataset, result.metrics, log.texts)
 
-        return writer.write_result(make_record, run, result.predictions, dataset.test)
+        training = predict_training_sample(config, run, dataset.train, workers, reporter)
+        return writer.write_result(make_record, run, result.predictions, training, dataset)
 
 
 def train(config: RunConfig, folder: RunFolder, dataset: Dataset, **options: Any) -> Record:

@@ -10,6 +10,7 @@ A run's folder holds::
     trackers/                  files of experiment trackers
     model.safetensors          the trained weights
     test_sample.safetensors    features and attention of some test images, for the figures
+    train_sample.safetensors   the same of training images, if the features have width 2
     record.json                the result; written last, so that its presence means *finished*
     failure.json               the error of a run that a campaign could not finish
 """
@@ -25,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, replace
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic.dataclasses import dataclass
@@ -100,19 +101,17 @@ class Record:
 
 
 @plain_dataclass(frozen=True)
-class TestSample:
-    """Class-balanced test images and the trained network's outputs (n images, width D).
+class ImageSample:
+    """Class-balanced images of a split and the trained network's outputs (n images, width D).
 
     Attributes:
         features: (n, D) float32.
         attention: (n, D) float32, ``None`` for a network without attention.
         labels: (n,) int64.
         predictions: (n,) int64.
-        index: (n,) int64, positions in the test split.
+        index: (n,) int64, positions in the split.
         thumbnails: (n, H, W, C) uint8, the images at 32 px at most.
     """
-
-    __test__: ClassVar = False  # pytest collects classes by their name
 
     features: "NDArray[np.float32]"
     attention: "NDArray[np.float32] | None"
@@ -135,6 +134,7 @@ class RunFolder:
         self.trackers = self.path / "trackers"
         self.model = self.path / "model.safetensors"
         self.test_sample = self.path / "test_sample.safetensors"
+        self.train_sample = self.path / "train_sample.safetensors"
         self.record = self.path / "record.json"
         self.failure = self.path / "failure.json"
 
@@ -278,18 +278,20 @@ class RunFolder:
         """Why the run could not be finished: ``error``, ``traceback``, ``provenance``."""
         return read_json(self.failure, "a failed run")
 
-    def read_test_sample(self) -> TestSample:
-        """Features and attention of some test images."""
+    def read_sample(self, path: Path) -> ImageSample:
+        """Features and attention of some images.
+
+        Args:
+            path: ``test_sample`` or ``train_sample``.
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         try:
-            arrays: dict[str, Any] = {"attention": None, **load_file(self.test_sample)}
-            return TestSample(**arrays)
+            arrays: dict[str, Any] = {"attention": None, **load_file(path)}
+            return ImageSample(**arrays)
         except (OSError, SafetensorError, TypeError) as error:
-            raise InputError(
-                f"{self.test_sample} cannot be read ({error}); train the run again"
-            ) from None
+            raise InputError(f"{path} cannot be read ({error}); train the run again") from None
 
     # ---- writing ---------------------------------------------------------------------------------
 

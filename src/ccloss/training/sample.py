@@ -1,4 +1,4 @@
-"""Test images that are stored with a run, for its figures."""
+"""Images that are stored with a run, for its figures."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from ccloss.data.splitting import balanced
 from ccloss.training.metrics import Predictions
 
 SAMPLE_IMAGES = 1000
-"""Largest number of test images whose features are stored."""
+"""Largest number of images of a split whose features are stored."""
 
 THUMBNAIL_SIZE = 32
 """Largest side of the stored images, in pixels."""
@@ -17,8 +17,12 @@ THUMBNAIL_SIZE = 32
 def make_sample(predictions: Predictions, images: ImageSet) -> dict[str, Tensor]:
     """Class-balanced images with their features and attention.
 
+    Args:
+        predictions: on images of a split.
+        images: of the split.
+
     Returns:
-        The arrays of :class:`ccloss.training.records.TestSample`.
+        The arrays of :class:`ccloss.training.records.ImageSample`.
     """
     rows = torch.where(balanced(predictions.labels, SAMPLE_IMAGES))[0]
     index = predictions.index[rows]

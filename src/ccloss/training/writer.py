@@ -5,7 +5,7 @@ from typing import Any
 
 from safetensors.torch import save
 
-from ccloss.data.images import ImageSet
+from ccloss.data.sources import Dataset
 from ccloss.training.checkpoint import Progress, remove_newer_checkpoints, save_checkpoint
 from ccloss.training.components import Components
 from ccloss.training.devices import on_main_process
@@ -39,15 +39,17 @@ class RunWriter:
         make_record: Callable[[], Record],
         run: Components,
         predictions: Predictions,
-        images: ImageSet,
+        training_predictions: Predictions | None,
+        dataset: Dataset,
     ) -> Record:
-        """Writes weights and sample, then the record, which marks the run as finished.
+        """Writes weights and samples, then the record, which marks the run as finished.
 
         Args:
             make_record: called on the main process.
             run: whose weights are written.
             predictions: on the evaluated images.
-            images: the evaluated images.
+            training_predictions: on training images, if a sample of them is stored.
+            dataset: the images.
         """
 
         def write() -> Record:
@@ -55,7 +57,12 @@ class RunWriter:
             state = run.evaluated.state_dict()
             weights = {key: value.cpu().contiguous() for key, value in state.items()}
             write_atomically(self._folder.model, save(weights))
-            write_atomically(self._folder.test_sample, save(make_sample(predictions, images)))
+            for path, found, images in (
+                (self._folder.test_sample, predictions, dataset.test),
+                (self._folder.train_sample, training_predictions, dataset.train),
+            ):
+                if found is not None:
+                    write_atomically(path, save(make_sample(found, images)))
             self._folder.write_record(record)
             return record
 

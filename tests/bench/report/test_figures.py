@@ -153,7 +153,7 @@ def test_two_features_are_drawn_as_they_are(run):
     made = run("cc", width=2, images=30)
     figure = drawn([made])["features"]
     points = figure.axes[0].collections[0].get_offsets()
-    features = made.read_test_sample().features
+    features = made.read_sample(made.test_sample).features
     assert sorted(map(tuple, points.tolist())) == sorted(map(tuple, features.tolist()))
     assert "t-SNE" not in words(figure)
     assert figure.axes[0].get_xticks().size > 0
@@ -162,11 +162,51 @@ def test_two_features_are_drawn_as_they_are(run):
 def test_points_have_the_colour_of_their_class(run):
     made = run("cc", width=2, images=30)
     cloud = drawn([made])["features"].axes[0].collections[0]
-    sample = made.read_test_sample()
+    sample = made.read_sample(made.test_sample)
     palette = np.array(canvas.class_colours(10))[sample.labels]
     expected = np.column_stack([sample.features, palette[:, :3]])
     shown = np.column_stack([cloud.get_offsets(), cloud.get_facecolors()[:, :3]])
     assert sorted(shown.tolist()) == sorted(expected.tolist())
+
+
+def test_figure_3_shows_training_and_test_images(run):
+    """The panels of each method are side by side, with distances over all pairs of the images."""
+    made = [run(name, width=2, images=30, epochs=1) for name in ("ce", "cc")]
+    parts = {"training": {}, "test": {}}
+    for number, folder in enumerate(made):
+        arrays = load_file(folder.test_sample)
+        parts["test"][number] = arrays
+        shifted = {**arrays, "features": 3 * arrays["features"] + 1}
+        shifted["predictions"] = np.where(arrays["index"] < 3, 9, arrays["labels"])
+        parts["training"][number] = {name: array[:20] for name, array in shifted.items()}
+        save_file(parts["training"][number], folder.train_sample)
+    figure = drawn(made)["features"]
+    assert len(figure.axes) == 4
+    for at, (number, split) in enumerate([(n, s) for n in (0, 1) for s in ("training", "test")]):
+        arrays = parts[split][number]
+        vectors, labels = arrays["features"].astype(float), arrays["labels"]
+        sums = {True: [], False: []}
+        for i in range(len(labels)):
+            for j in range(i):
+                same = bool(labels[i] == labels[j])
+                sums[same].append(((vectors[i] - vectors[j]) ** 2).sum())
+        points = figure.axes[at].collections[0].get_offsets()
+        assert sorted(map(tuple, points.tolist())) == sorted(map(tuple, vectors.tolist()))
+        title = figure.axes[at].get_title().split("\n")
+        right = {"training": "85.00", "test": "100.00"}[split]
+        assert title[0] == ("ce", "cc")[number]
+        assert title[1] == f"{len(labels)} {split} images: accuracy {right} %"
+        printed = [float(word.strip(",")) for word in title[2].split() if word[0].isdigit()]
+        assert printed == pytest.approx([np.mean(sums[True]), np.mean(sums[False])], rel=5e-3)
+
+
+def test_missing_training_images_of_width_2_are_named(run):
+    made = [run(name, width=2, images=30) for name in ("ce", "cc")]
+    made[0].train_sample.write_bytes(made[0].test_sample.read_bytes())
+    made[1].train_sample.write_bytes(b"damaged")
+    figure = drawn(made)["features"]
+    assert len(figure.axes) == 2
+    assert "training images not shown, not stored or damaged: cc" in words(figure)
 
 
 def test_a_method_keeps_its_colour(run):

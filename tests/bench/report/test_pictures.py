@@ -10,13 +10,13 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 from ccloss.bench.report import pictures
-from ccloss.training.records import TestSample
+from ccloss.training.records import ImageSample
 
 
 def make_sample(images=40, classes=4, width=16, attention=True, shape=(6, 5, 1), seed=0):
     rng = np.random.default_rng(seed)
     labels = np.sort(np.arange(images) % classes)
-    return TestSample(
+    return ImageSample(
         features=rng.normal(size=(images, width)).astype(np.float32),
         attention=rng.uniform(size=(images, width)).astype(np.float32) if attention else None,
         labels=labels,

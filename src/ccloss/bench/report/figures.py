@@ -18,13 +18,14 @@ from ccloss.bench.report.geometry import (
     balanced,
     channel_order,
     class_means,
+    mean_distances,
     plane,
     relative_distances,
 )
 from ccloss.bench.report.text import ratio_text
 from ccloss.bench.results import Run
 from ccloss.errors import InputError
-from ccloss.training.records import Record, TestSample
+from ccloss.training.records import ImageSample, Record, RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,8 @@ class _Method:
     name: str
     line: dict[str, Any]  # colour and line style
     record: Record
-    sample: TestSample | None
+    sample: ImageSample | None
+    train_sample: ImageSample | None
     rounds: Sequence[Epochs]
 
     @property
@@ -49,7 +51,7 @@ class _Method:
         return self.record.classes
 
     @property
-    def shown(self) -> TestSample:
+    def shown(self) -> ImageSample:
         """The stored test images; only of methods that have them."""
         assert self.sample is not None
         return self.sample
@@ -94,24 +96,34 @@ def draw_all(
 
 def _load(name: str, runs: Sequence[Run], position: int) -> _Method:
     first = runs[0]
-    sample = None
-    if first.folder is not None and first.folder.test_sample.exists():
-        with contextlib.suppress(InputError):  # a damaged sample is named on the page
-            sample = samples.read(first.folder, first.record)
+    test = train = None
+    if first.folder is not None:
+        test = _sample(first.folder, first.record, first.folder.test_sample)
+        train = _sample(first.folder, first.record, first.folder.train_sample)
     line = canvas.method_line(position)
-    return _Method(name, line, first.record, sample, [run.metrics for run in runs])
+    return _Method(name, line, first.record, test, train, [run.metrics for run in runs])
+
+
+def _sample(folder: RunFolder, record: Record, path: Path) -> ImageSample | None:
+    """Stored images; ``None`` if there are none or they are damaged, which the report says."""
+    if path.exists():
+        with contextlib.suppress(InputError):
+            return samples.read(folder, record, path)
+    return None
 
 
 def _features(methods: Sequence[_Method]) -> "Figure | None":
     methods = [method for method in methods if method.sample is not None]
     if not methods:
         return None
+    if all(method.shown.features.shape[1] == 2 for method in methods):
+        return _features_of_width_2(methods)
     figure, axes = canvas.panels(len(methods), columns=3, width=3.4, height=3.5)
     projections = []
     for ax, method in zip(axes, methods, strict=True):
         points, projection = plane(method.shown.features)
         projections.append(projection)
-        _scatter(ax, points, method)
+        _scatter(ax, points, method.shown.labels, method.classes)
         if projection != RAW:
             ax.set(xticks=[], yticks=[])  # the axes of a projection have no unit
         ratio = ratio_text(method.record.evaluation.get("feature_ratio"))
@@ -125,25 +137,58 @@ def _features(methods: Sequence[_Method]) -> "Figure | None":
     return figure
 
 
-def _scatter(ax: "Axes", points: NDArray[np.floating], method: _Method) -> None:
-    labels = method.shown.labels
-    colours = np.array(canvas.class_colours(len(method.classes)))[labels]
+def _features_of_width_2(methods: Sequence[_Method]) -> "Figure":
+    """Figure 3 of the paper: the training images of each method, if stored, and its test images."""
+    without = [method.name for method in methods if method.train_sample is None]
+    panels = [
+        (method, split, sample)
+        for method in methods
+        for split, sample in (("training", method.train_sample), ("test", method.shown))
+        if sample is not None and (split == "test" or not without)
+    ]
+    columns = 3 if without else 2
+    figure, axes = canvas.panels(len(panels), columns, width=3.4, height=3.5)
+    for ax, (method, split, sample) in zip(axes, panels, strict=True):
+        _scatter(ax, sample.features, sample.labels, method.classes)
+        accuracy = 100 * float(np.mean(sample.predictions == sample.labels))
+        intra, inter = map(ratio_text, mean_distances(sample.features, sample.labels))
+        words = f"{len(sample.labels)} {split} images: accuracy {accuracy:.2f} %"
+        _title(ax, method, f"{words}\nintra {intra}, inter {inter}")
+    _class_legend(figure, methods[0].classes)
+    seeds = sorted({method.record.seed for method in methods})
+    sentences = [
+        f"Features of width 2 (seed {' or '.join(map(str, seeds))})",
+        "intra, inter: mean squared distance of images of one class and of different classes, "
+        "over the images shown",
+    ]
+    if without:
+        names = ", ".join(canvas.label(name) for name in without)
+        sentences.append(f"training images not shown, not stored or damaged: {names}")
+    canvas.title(figure, *sentences)
+    return figure
+
+
+def _scatter(
+    ax: "Axes", points: NDArray[np.floating], labels: NDArray[np.integer], classes: Sequence[str]
+) -> None:
+    colours = np.array(canvas.class_colours(len(classes)))[labels]
     order = np.random.default_rng(0).permutation(len(labels))  # no class covers another
     x, y = points[order].T
     ax.scatter(x, y, c=colours[order], s=10, linewidths=0, alpha=0.8)
     ax.set_aspect("equal", adjustable="datalim")
-    _name_clusters(ax, points, method)
+    _name_clusters(ax, points, labels, classes)
 
 
-def _name_clusters(ax: "Axes", points: NDArray[np.floating], method: _Method) -> None:
+def _name_clusters(
+    ax: "Axes", points: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str]
+) -> None:
     """Writes short class names at their points, which are quicker to read than a legend."""
     from matplotlib.patheffects import withStroke
 
-    names = method.classes
     if len(names) > canvas.NAMED_CLASSES or max(map(len, names)) > 4:
         return
-    for label in np.unique(method.shown.labels):
-        x, y = np.median(points[method.shown.labels == label], axis=0)
+    for label in np.unique(labels):
+        x, y = np.median(points[labels == label], axis=0)
         halo = [withStroke(linewidth=2.5, foreground="white")]
         text = canvas.label(names[label])
         ax.text(x, y, text, ha="center", va="center", weight="bold", path_effects=halo)

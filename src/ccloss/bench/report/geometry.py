@@ -57,6 +57,27 @@ def relative_distances(vectors: Floats, labels: Integers) -> Floats | None:
     return relative
 
 
+def mean_distances(vectors: Floats, labels: Integers) -> tuple[float | None, float | None]:
+    """Mean squared Euclidean distance of pairs of one class, and of pairs of different classes.
+
+    ``None`` where there is no such pair.
+
+    Args:
+        vectors: (n, D).
+        labels: (n,).
+    """
+    from scipy.spatial.distance import pdist
+
+    first, second = np.triu_indices(len(labels), 1)
+    same = labels[first] == labels[second]
+    distances = pdist(vectors.astype(np.float64), "sqeuclidean")
+    within, between = distances[same], distances[~same]
+    return (
+        float(within.mean()) if within.size else None,
+        float(between.mean()) if between.size else None,
+    )
+
+
 def class_means(vectors: Floats, labels: Integers, classes: int) -> Floats:
     """Mean vector of each class, (classes, D); NaN for a class without images."""
     means = np.full((classes, vectors.shape[1]), np.nan)

@@ -22,7 +22,7 @@ from ccloss.bench.report.folder import make_folder, write_file
 from ccloss.bench.report.text import NONE, count, listed, span
 from ccloss.bench.results import Results, Run
 from ccloss.errors import InputError
-from ccloss.training.records import Record, TestSample
+from ccloss.training.records import ImageSample, Record
 
 TSNE_PANELS = 6
 """Panels of features placed by t-SNE, which takes time; later ones use principal components."""
@@ -238,17 +238,17 @@ class _Panels:
     sheets: pictures.Sheets
     tsne: int
 
-    def sample(self, record: Record) -> TestSample | str:
+    def sample(self, record: Record) -> ImageSample | str:
         """The test images of a run, or why there are none."""
         folder = self.runs[id(record)].folder
         if folder is None or not folder.test_sample.exists():
             return "test images were not stored"
         try:
-            return samples.read(folder, record)
+            return samples.read(folder, record, folder.test_sample)
         except InputError as error:
             return str(error)
 
-    def features(self, sample: TestSample) -> dict[str, Any]:
+    def features(self, sample: ImageSample) -> dict[str, Any]:
         """A panel of features; the first few use t-SNE."""
         panel = pictures.features(sample, self.sheets, tsne=self.tsne > 0)
         self.tsne -= sample.features.shape[1] > 2
@@ -275,7 +275,7 @@ def _setting(
         ],
         "seeds": [record.seed for record in firsts],
         "missing": _missing(rounds, taken),
-        "pictured": [isinstance(each, TestSample) for each in taken],
+        "pictured": [isinstance(each, ImageSample) for each in taken],
         "curves": bool(data["curves"]),
         "attention": [
             any(part[at] for part in (data["channels"], data["distances"], data["class_attention"]))
@@ -287,7 +287,7 @@ def _setting(
     return texts, data
 
 
-def _missing(methods: Iterable[str], taken: Sequence[TestSample | str]) -> list[str]:
+def _missing(methods: Iterable[str], taken: Sequence[ImageSample | str]) -> list[str]:
     """Why methods have no pictures, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for method, reason in zip(methods, taken, strict=True):
@@ -298,7 +298,7 @@ def _missing(methods: Iterable[str], taken: Sequence[TestSample | str]) -> list[
 
 def _chart_data(
     setting: Setting,
-    taken: Sequence[TestSample | str],
+    taken: Sequence[ImageSample | str],
     panels: _Panels,
     methods: Sequence[str],
 ) -> dict[str, Any]:
@@ -306,7 +306,7 @@ def _chart_data(
     rounds = [list(each.values()) for each in setting.methods.values()]
     first = setting.first
     classes = len(first.classes)
-    images = [each if isinstance(each, TestSample) else None for each in taken]
+    images = [each if isinstance(each, ImageSample) else None for each in taken]
     metrics = [[panels.runs[id(record)].metrics for record in each] for each in rounds]
     return {
         "methods": list(setting.methods),

@@ -18,7 +18,7 @@ from ccloss.bench.report.geometry import (
     plane,
     relative_distances,
 )
-from ccloss.training.records import TestSample
+from ccloss.training.records import ImageSample
 
 Floats = NDArray[np.floating]
 Bytes = NDArray[np.uint8]
@@ -82,7 +82,7 @@ class Sheets:
         ]
 
 
-def features(sample: TestSample, sheets: Sheets, *, tsne: bool) -> dict[str, Any]:
+def features(sample: ImageSample, sheets: Sheets, *, tsne: bool) -> dict[str, Any]:
     """Test images as points in the plane of their features, with label and prediction."""
     chosen = _thin(balanced(sample.labels, IMAGES), IMAGES)
     points, projection = plane(sample.features[chosen], tsne=tsne)
@@ -99,7 +99,7 @@ def features(sample: TestSample, sheets: Sheets, *, tsne: bool) -> dict[str, Any
     }
 
 
-def channel_map(sample: TestSample, classes: int) -> dict[str, Any] | None:
+def channel_map(sample: ImageSample, classes: int) -> dict[str, Any] | None:
     """Mean attention by class and channel, in the order of `geometry.channel_order`."""
     if sample.attention is None:
         return None
@@ -115,7 +115,7 @@ def channel_map(sample: TestSample, classes: int) -> dict[str, Any] | None:
     }
 
 
-def distance_map(sample: TestSample) -> dict[str, Any] | None:
+def distance_map(sample: ImageSample) -> dict[str, Any] | None:
     """Squared distances between attention vectors of images, ordered by class.
 
     ``None`` without attention, and if classes have no distance.

@@ -1,29 +1,36 @@
-"""The stored test images of a run, checked before they are drawn."""
+"""The stored images of a run, checked before they are drawn."""
+
+from pathlib import Path
 
 import numpy as np
 
 from ccloss.errors import InputError
-from ccloss.training.records import Record, RunFolder, TestSample
+from ccloss.training.records import ImageSample, Record, RunFolder
 
 
-def read(folder: RunFolder, record: Record) -> TestSample:
-    """The stored test images of a run.
+def read(folder: RunFolder, record: Record, path: Path) -> ImageSample:
+    """Stored images of a run.
+
+    Args:
+        folder: of the run.
+        record: of the run.
+        path: one of the folder's samples.
 
     Raises:
         InputError: it cannot be read, or does not hold finite vectors of the record's classes.
     """
-    sample = folder.read_test_sample()
+    sample = folder.read_sample(path)
     vectors = [array for array in (sample.features, sample.attention) if array is not None]
     if not (_are_finite(sample, vectors) and _have_classes(sample, len(record.classes))):
         shapes = ", ".join(str(array.shape) for array in vectors)
         raise InputError(
-            f"{folder.test_sample} does not hold finite vectors of labelled images ({shapes} for "
+            f"{path} does not hold finite vectors of labelled images ({shapes} for "
             f"{sample.labels.shape} labels of {len(record.classes)} classes); train the run again"
         )
     return sample
 
 
-def _are_finite(sample: TestSample, vectors: list[np.ndarray]) -> bool:
+def _are_finite(sample: ImageSample, vectors: list[np.ndarray]) -> bool:
     """Whether there is one vector of finite numbers an image."""
     count = len(sample.labels)
     return (
@@ -33,7 +40,7 @@ def _are_finite(sample: TestSample, vectors: list[np.ndarray]) -> bool:
     )
 
 
-def _have_classes(sample: TestSample, classes: int) -> bool:
+def _have_classes(sample: ImageSample, classes: int) -> bool:
     """Whether there is a valid label and prediction for each image."""
     return all(
         len(indices) == len(sample.labels)
