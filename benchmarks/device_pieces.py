@@ -201,7 +201,7 @@ def _components(settings: Settings, config: RunConfig, case: Case) -> Components
 def _static(settings: Settings, config: RunConfig, case: Case) -> StaticStep | CapturedStep:
     run = _components(settings, config, case)
     assert isinstance(run.train_loader, MemoryLoader)
-    step = StaticStep(run.state, run.train_loader, None)
+    step = StaticStep(run.state, run.train_loader, config.clip_grad_norm)
     step.train()
     return CapturedStep(step) if settings.device == "cuda" else step
 
@@ -216,7 +216,7 @@ def _compiled(settings: Settings, config: RunConfig, case: Case) -> Action:
     assert isinstance(run.train_loader, MemoryLoader)
     backend = "inductor" if settings.device == "cuda" else "eager"
     network: Any = torch.compile(run.state.network, backend=backend)
-    step = StaticStep(run.state._replace(network=network), run.train_loader, None)
+    step = StaticStep(run.state._replace(network=network), run.train_loader, config.clip_grad_norm)
     ready = CapturedStep(step) if settings.device == "cuda" else step
     return _repeated(ready, len(ready.buffers.terms))
 
@@ -240,7 +240,8 @@ def _eager(settings: Settings, config: RunConfig, case: Case) -> Action:
 
     def action() -> None:
         _, images, labels = next(batches)
-        train_step(run.state, images, labels, learning_rate=1e-3)
+        clip = config.clip_grad_norm
+        train_step(run.state, images, labels, learning_rate=1e-3, clip_grad_norm=clip)
 
     return action
 
@@ -274,6 +275,8 @@ def _plain_loop(
         with _autocast(settings, config):
             value = F.cross_entropy(network(to_float(images)).logits, labels)
         value.backward()
+        if config.clip_grad_norm:
+            nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_grad_norm)
         optimizer.step()
         value.item()
 
@@ -427,7 +430,7 @@ def _branches(settings: Settings, config: RunConfig, case: Case, count: int) -> 
     static = []
     for run in components:
         assert isinstance(run.train_loader, MemoryLoader)
-        static.append(StaticStep(run.state, run.train_loader, None))
+        static.append(StaticStep(run.state, run.train_loader, config.clip_grad_norm))
     main, streams = torch.cuda.Stream(), [torch.cuda.Stream() for _ in static]
     for stream, step in zip(streams, static, strict=True):
         stream.wait_stream(torch.cuda.current_stream())

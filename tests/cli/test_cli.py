@@ -1,8 +1,8 @@
 """The command as a user meets it."""
 
 import csv
-import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +20,7 @@ from ccloss.data.images import MemoryImages
 from ccloss.data.sources import load
 from ccloss.training.evaluation import load_model
 from ccloss.training.records import RunFolder
+from processes import FORKS, run_forked
 from small_runs import content
 
 CORES = len(os.sched_getaffinity(0))
@@ -544,9 +545,8 @@ def _hold(path: Path, held: Any, release: Any) -> None:
 @pytest.fixture
 def held_folder(tmp_path: Path) -> Iterator[Path]:
     """A run's folder that another process is writing to."""
-    context = multiprocessing.get_context("spawn")
-    held, release = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path / "run", held, release))
+    held, release = FORKS.Event(), FORKS.Event()
+    process = FORKS.Process(target=_hold, args=(tmp_path / "run", held, release))
     process.start()
     assert held.wait(60)
     yield tmp_path / "run"
@@ -562,18 +562,18 @@ def test_folder_in_use_is_refused(held_folder: Path, capsys: pytest.CaptureFixtu
     assert content(held_folder) == {".lock": b""}
 
 
+def _limited(arguments: list[str]) -> int:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    return main(arguments)
+
+
 def test_full_disk_costs_nothing_that_was_written(tmp_path: Path) -> None:
     """No file may grow beyond 200 kB, so the first checkpoint fails like on a full disk."""
-    limited = "import resource, sys\n"
-    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))\n"
-    limited += "from ccloss.cli import main\nsys.exit(main(sys.argv[1:]))"
     command = ["train", *SMALL, "--out", "run"]
-    done = subprocess.run(
-        [sys.executable, "-c", limited, *command], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: run/checkpoints/epoch-0001.safetensors: File too large")
-    assert len(done.stderr.splitlines()) == 1
+    code, printed = run_forked(tmp_path, _limited, command)
+    assert code == 2, printed
+    error = "error: run/checkpoints/epoch-0001.safetensors: File too large"
+    assert [line.startswith(error) for line in printed.splitlines()] == [True]
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
     assert main([*command, "--resume"]) == 0

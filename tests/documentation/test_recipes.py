@@ -1,10 +1,10 @@
 """The recipes of CONTRIBUTING.md work exactly as written, in a copy of the package."""
 
+import importlib
 import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from markdown_blocks import FENCE, ROOT
 from PIL import Image
 
 from ccloss.training.records import RunFolder
+from processes import run_forked
 
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
 RECIPES = dict(re.findall(r"^### (.*?)\n(.*?)(?=^##|\Z)", GUIDE, re.MULTILINE | re.DOTALL))
@@ -49,6 +50,17 @@ def write_stripes(folder: Path) -> None:
                 Image.fromarray(pixels).save(folder / split / label / f"{number}.png")
 
 
+def run_copy(arguments: list[str]) -> int:
+    """Run the command of the copy of the package in the working directory."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "ccloss":
+            del sys.modules[name]
+    sys.path.insert(0, os.path.abspath("src"))
+    copy = importlib.import_module("ccloss.cli")
+    assert Path(copy.__file__ or "").is_relative_to(Path.cwd())
+    return int(copy.main(arguments))
+
+
 @pytest.mark.parametrize("title", RECIPES)
 def test_recipe_trains(title: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.egg-info"))
@@ -70,15 +82,8 @@ def test_recipe_trains(title: str, tmp_path: Path) -> None:
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "ccloss"
-        done = subprocess.run(
-            [sys.executable, "-m", "ccloss", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        code, printed = run_forked(tmp_path, run_copy, arguments)
+        assert code == 0, printed
         out = Path(arguments[arguments.index("--out") + 1])
         record = RunFolder(tmp_path / out).read_record()
         assert record.steps == 3

@@ -29,7 +29,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -347,11 +347,11 @@ def _problem(
     return None
 
 
-def main() -> int:
+def main(command_line: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="test every n-th operation only")
     parser.add_argument("--only", default="", help="names of scenarios, separated by commas")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command_line)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     only = arguments.only.split(",") if arguments.only else [each.name for each in SCENARIOS]

@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import command_lines
@@ -22,12 +23,12 @@ import torch
 from fuzz_report import Report
 
 
-def main() -> int:
+def main(command_line: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     for name in ("commands", "calls", "folders", "images"):
         parser.add_argument(f"--{name}", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command_line)
     torch.set_num_threads(1)
     os.environ["COLUMNS"] = "1000"  # tables do not fold long names
     warnings.simplefilter("ignore")

@@ -1,6 +1,5 @@
 """Two or three processes with a share of a batch each equal one process with the whole batch."""
 
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+import processes  # noqa: F401 - decides what the fork server imports
 from ccloss import ClassifierHead, Output, build_model
 from ccloss.functional import channel_correlation, class_distances
 from ccloss.losses import ChannelCorrelationLoss
@@ -171,10 +171,11 @@ def ranks(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[Any, Any]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    # A server that has imported torch starts each process in milliseconds.
-    multiprocessing.set_forkserver_preload(["ccloss.training.loop", "sklearn.datasets"])
     torch.multiprocessing.start_processes(
-        work, (request.param, str(folder)), nprocs=request.param, start_method="forkserver"
+        work,
+        (request.param, str(folder)),
+        nprocs=request.param,
+        start_method="forkserver",
     )
     return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
 

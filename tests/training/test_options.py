@@ -1,7 +1,6 @@
 """Training options: each has its effect, and a resumed run ends as one that was not interrupted."""
 
 import copy
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ccloss.losses import LOSSES
 from ccloss.training.components import build_components, load_data
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
+from processes import FORKS
 from small_runs import Interrupted, Listener, small_config, small_data, weights
 
 DATA = small_data()
@@ -64,9 +64,7 @@ def _train_together(path: Path) -> None:
 def test_killed_run_with_options_ends_in_the_same_weights(tmp_path: Path) -> None:
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
     train(small_config(**TOGETHER), whole, DATA)
-    process = multiprocessing.get_context("spawn").Process(
-        target=_train_together, args=(killed.path,), daemon=True
-    )
+    process = FORKS.Process(target=_train_together, args=(killed.path,), daemon=True)
     process.start()
     while process.is_alive() and not list(killed.path.glob("checkpoints/epoch-*")):
         process.join(0.01)

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import multiprocessing
 import os
 import random
 import time
@@ -16,6 +15,7 @@ from ccloss.data.images import MemoryImages
 from ccloss.errors import InputError
 from ccloss.training.loop import train
 from ccloss.training.records import RunFolder
+from processes import FORKS
 from small_runs import Interrupted, Listener, content, small_config, small_data, weights
 
 DATA = small_data()
@@ -61,12 +61,10 @@ def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
     length = time.perf_counter() - started_at
 
     random_source = random.Random(5)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ccloss.training.loop", "sklearn.datasets"])
     kills = 0
     while kills < 10:
-        started = context.Event()
-        process = context.Process(
+        started = FORKS.Event()
+        process = FORKS.Process(
             target=_train_until_killed, args=(killed.path, fields, started), daemon=True
         )
         process.start()

@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future
@@ -23,10 +21,8 @@ from ccloss.bench.campaign.executors import ProcessExecutor, SerialExecutor
 from ccloss.bench.campaign.plan import Run
 from ccloss.errors import InputError
 from ccloss.training.records import RunFolder
+from processes import FORKS
 from small_runs import Listener, content
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ccloss.bench.campaign.scheduler", "sklearn.datasets"])
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +86,8 @@ def test_five_random_kills_change_no_result(tmp_path: Path) -> None:
 
     chance = random.Random(3)
     for _ in range(5):
-        started = CONTEXT.Event()
-        process = CONTEXT.Process(
+        started = FORKS.Event()
+        process = FORKS.Process(
             target=_campaign, args=(tmp_path / "cut", fields, started), daemon=True
         )
         process.start()
@@ -115,10 +111,10 @@ def _counted_campaign(out: Path, counts: Path, started: Any) -> None:
 
 
 def test_two_campaigns_in_one_folder_execute_each_run_once(tmp_path: Path) -> None:
-    start = CONTEXT.Event()
+    start = FORKS.Event()
     counts = [tmp_path / "one.json", tmp_path / "other.json"]
     both = [
-        CONTEXT.Process(target=_counted_campaign, args=(tmp_path / "runs", count, start))
+        FORKS.Process(target=_counted_campaign, args=(tmp_path / "runs", count, start))
         for count in counts
     ]
     for process in both:
@@ -224,7 +220,7 @@ class _KillsWorkers(Log):
         super().started(run)
         if self.times:
             self.times -= 1
-            CONTEXT.Process(target=_kill_worker, args=(run.folder, os.getpid())).start()
+            FORKS.Process(target=_kill_worker, args=(run.folder, os.getpid())).start()
 
 
 def _kill_worker(folder: RunFolder, parent: int) -> None:
@@ -289,41 +285,30 @@ def test_run_that_progresses_between_crashes_does_not_fail(tmp_path: Path) -> No
     assert runs[0].folder.finished
 
 
-PARENT = """
-import signal
-import sys
-from pathlib import Path
-from ccloss.bench.campaign import scheduler
-from ccloss.bench.campaign.executors import ProcessExecutor
-from campaigns import Log, small_plan
-
-if __name__ == "__main__":
+def _campaign_in_a_session(out: Path, errors: Path) -> None:
+    os.setsid()
     # A shell makes background processes ignore SIGINT, and tests may run in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY), 2)
     with ProcessExecutor(1) as executor:
-        runs = small_plan(Path(sys.argv[1]), epochs=10_000)
-        scheduler.run_campaign(runs, executor, observer=Log())
-"""
+        scheduler.run_campaign(small_plan(out, epochs=10_000), executor, observer=Log())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_campaign(tmp_path: Path, number: int) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT)
-    environment = dict(os.environ)
-    with subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "runs")],
-        env=environment,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as parent:
-        try:
-            folder = small_plan(tmp_path / "runs", epochs=10_000)[0].folder
-            _wait(folder.metrics.exists)
-            parent.send_signal(number)
-            parent.wait(30)
-        finally:
-            parent.kill()
+    parent = FORKS.Process(
+        target=_campaign_in_a_session, args=(tmp_path / "runs", tmp_path / "errors")
+    )
+    parent.start()
+    assert parent.pid is not None
+    try:
+        folder = small_plan(tmp_path / "runs", epochs=10_000)[0].folder
+        _wait(folder.metrics.exists)
+        os.kill(parent.pid, number)
+        parent.join(30)
+        assert parent.exitcode
+    finally:
+        parent.kill()
     _wait(lambda: _is_unlocked(folder))
 
 
