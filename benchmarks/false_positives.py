@@ -157,7 +157,7 @@ def _may_be_significant(differences: NDArray[np.float64]) -> bool:
 def measured_families() -> dict[str, Family]:
     """The settings of the committed campaigns that have several methods and rounds."""
     found = {}
-    for campaign in ("digits-paper", "losses", "mnist", "mnist-bf16", "small-sample"):
+    for campaign in ("digits-paper", "losses", "mnist-fp32", "mnist-bf16", "small-sample"):
         for setting in settings(read_runs(RESULTS / f"{campaign}.jsonl").records):
             rounds = {
                 method: [record.accuracy for record in records.values()]

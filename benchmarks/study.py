@@ -273,7 +273,7 @@ def _rounds(found: Values) -> int:
 
 def _known_spread() -> float:
     """Standard deviation of CC-Loss minus CE + CAM over seeds, in points, in older MNIST runs."""
-    (setting,) = settings(read("mnist"))
+    (setting,) = settings(read("mnist-fp32"))
     found = setting.comparison("cc", "ce+cam")
     assert found is not None
     return statistics.stdev(found.differences)

@@ -153,7 +153,7 @@ def numbers(each: Comparison, form: str = "+.2f") -> list[str]:
 
 def precisions() -> str:
     """Accuracy in fp32 and bf16 by method, and their difference, one family."""
-    (in_fp32,), (in_bf16,) = settings(read("mnist")), settings(read("mnist-bf16"))
+    (in_fp32,), (in_bf16,) = settings(read("mnist-fp32")), settings(read("mnist-bf16"))
     rows = {f"{method} fp32": rounds for method, rounds in _accuracies(in_fp32).items()}
     rows |= {f"{method} bf16": rounds for method, rounds in _accuracies(in_bf16).items()}
     pairs = [(f"{method} bf16", f"{method} fp32") for method in in_bf16.methods]

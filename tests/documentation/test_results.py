@@ -319,7 +319,7 @@ def ratio_note(values: np.ndarray) -> str:
 
 
 def precisions() -> Iterator[str]:
-    in_fp32, in_bf16 = measured("mnist"), measured("mnist-bf16")
+    in_fp32, in_bf16 = measured("mnist-fp32"), measured("mnist-bf16")
     rows = {f"{name} fp32": each for name, each in in_fp32.items()}
     rows |= {f"{name} bf16": each for name, each in in_bf16.items()}
     found = family(rows, [(f"{name} bf16", f"{name} fp32") for name in METHODS], 10_000)
