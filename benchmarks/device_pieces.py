@@ -326,6 +326,8 @@ def _timm(settings: Settings, config: RunConfig, case: Case) -> Action:
             value = F.cross_entropy(network(images).logits, labels)
         optimizer.zero_grad()
         value.backward()
+        if config.clip_grad_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), config.clip_grad_norm)
         optimizer.step()
 
     return action

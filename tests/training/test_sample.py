@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from ccloss.training.evaluation import load_model
@@ -24,13 +25,19 @@ def test_sample_is_class_balanced_test_images(finished_run: RunFolder) -> None:
     assert torch.equal(torch.from_numpy(sample.thumbnails), images.permute(0, 2, 3, 1))
 
 
-def test_training_images_are_stored_for_features_of_width_2(tmp_path: Path) -> None:
+def test_training_images_are_stored_for_features_of_width_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccloss.training.evaluation.SAMPLE_IMAGES", 50)
     folder = RunFolder(tmp_path / "run")
     train(small_config(hidden_features=2, flip=0.5), folder, DATA, workers=0)
     sample = folder.read_sample(folder.train_sample)
-    assert len(sample.index) == len(DATA.train)
-    assert DATA.train.labels[torch.from_numpy(sample.index)].tolist() == sample.labels.tolist()
-    images = DATA.train.pixels[torch.from_numpy(sample.index)]
+    index = torch.from_numpy(sample.index)
+    assert index.tolist() != list(range(50))
+    assert torch.bincount(DATA.train.labels[index]).tolist() == [5] * 10
+    assert DATA.train.labels[index].tolist() == sample.labels.tolist()
+    images = DATA.train.pixels[index]
+    assert torch.equal(torch.from_numpy(sample.thumbnails), images.permute(0, 2, 3, 1))
     with torch.inference_mode():
         output = load_model(folder)(images)
     assert output.features is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from ccloss.bench.paper.tables import ROUNDS, TABLES, select
+from ccloss.bench.paper.tables import FIGURE3, ROUNDS, TABLES, select
 from ccloss.bench.paper.tables import Table as PaperTable
 from ccloss.cli.campaign import execute, print_costs, require_consistent
 from ccloss.cli.console import is_main_process, print_line, print_table
@@ -66,7 +66,7 @@ def reproduce(
     """Run the paper's tables and show published and measured results side by side.
 
     Finished runs are not repeated and interrupted runs continue. Tables share the runs that they
-    have in common.
+    have in common. With figure3, figures are drawn too.
 
     Args:
         tables: table1, table2, table3, table4, table5 or figure3, several separated by commas, or
@@ -99,7 +99,7 @@ def reproduce(
 
         finished = [run.folder.read_record() for run in runs if run.folder.finished]
         _print_reproduction(finished, selected)
-        write_report(read_runs(out), out, figures=False)
+        write_report(read_runs(out), out, figures=FIGURE3 in selected)
     return 1 if failed else 0
 
 

@@ -39,6 +39,8 @@ loop.train_step = recorded_step
 options = ["--only", "*/ce", "--rounds", "2", "--epochs", "2"]
 options += ["--train-limit", "130", "--test-limit", "51", "--out", str(folder / "runs")]
 assert main(["reproduce", "table4", "--data", "digits", *options]) == 0
+options = ["--loss", "ce", "--max-steps", "1", "--out", str(folder / "alone")]
+assert main(["train", "--data", "digits", *options]) == 0
 (folder / str(rank)).write_text(json.dumps({"decisions": decisions, "masks": masks}))
 """
 
@@ -65,7 +67,9 @@ def test_two_processes_do_a_campaign_together(tmp_path: Path) -> None:
         assert any("batch normalisation" in warning for warning in record.warnings)
         assert done.stderr.count(f"[{number}/2]") == 1
     assert done.stdout.count("index.html") == 1
+    assert RunFolder(tmp_path / "alone").read_record().evaluation["images"] == 500
+    assert done.stderr.count("epoch 1/1") == 1
     found = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
     assert [each["decisions"] for each in found] == [[10, "locked"]] * 2
     masks = {tuple(mask) for each in found for mask in each["masks"]}
-    assert len(masks) == 2 * 2 * 8  # rounds, processes, steps
+    assert len(masks) == 2 * (2 * 8 + 1)  # processes, rounds, steps, and the step of the last run

@@ -31,6 +31,8 @@ def test_folder_names_contain_data_backbone_and_method(tmp_path: Path) -> None:
         small_experiment(loss="ce+cam", batch_size=8),
         small_experiment(loss="cc", optimizer="adamw", mixup=0.2),
         small_experiment(loss="ce", data="folder:/a/b c", backbone="timm:resnet10t", channels=3),
+        Experiment(data="mnist", loss="ce"),
+        Experiment(data="mnist", loss="ce", clip_grad_norm=0.0),
     ]
     paths = [str(run.folder.path.relative_to(tmp_path)) for run in plan(experiments, 1, tmp_path)]
     assert paths == [
@@ -39,6 +41,8 @@ def test_folder_names_contain_data_backbone_and_method(tmp_path: Path) -> None:
         "digits/convnet/ce+cam-batch_size=8-hidden_features=16/round-1",
         "digits/convnet/cc-hidden_features=16-optimizer=adamw-mixup=0.2/round-1",
         "folder-a-b-c/timm-resnet10t/ce-hidden_features=16/round-1",
+        "mnist/vgg16/ce/round-1",
+        "mnist/vgg16/ce-clip_grad_norm=0.0/round-1",
     ]
 
 

@@ -209,13 +209,18 @@ def test_figure_3_shows_training_and_test_images(run):
         assert printed == pytest.approx([np.mean(sums[True]), np.mean(sums[False])], rel=5e-3)
 
 
-def test_missing_training_images_of_width_2_are_named(run):
+@pytest.mark.parametrize("damage", ["missing", "cut", "another width"])
+def test_missing_training_images_of_width_2_are_named(run, damage):
     made = [run(name, width=2, images=30) for name in ("ce", "cc")]
     made[0].train_sample.write_bytes(made[0].test_sample.read_bytes())
-    made[1].train_sample.write_bytes(b"damaged")
+    if damage == "cut":
+        made[1].train_sample.write_bytes(made[0].test_sample.read_bytes()[:40])
+    if damage == "another width":
+        wide = np.zeros((30, 16), np.float32)
+        save_file({**load_file(made[1].test_sample), "features": wide}, made[1].train_sample)
     figure = drawn(made)["features"]
     assert len(figure.axes) == 2
-    assert "training images not shown, not stored or damaged: cc" in words(figure)
+    assert "those of cc are not stored or are damaged" in words(figure)
 
 
 def test_a_method_keeps_its_colour(run):
@@ -357,7 +362,7 @@ def test_an_unsound_sample_is_rejected(run, name, value):
     made = run("cc", **FEW)
     change_sample(made, **{name: value})
     with pytest.raises(InputError, match="does not hold finite vectors of labelled images"):
-        samples.read(made, made.read_record())
+        samples.read(made, made.read_record(), made.test_sample)
 
 
 def test_colours_follow_the_order_of_the_report(run):
@@ -366,10 +371,13 @@ def test_colours_follow_the_order_of_the_report(run):
 
 
 def test_names_in_any_script_are_drawn_without_glyph_warnings(run, tmp_path):
-    names = ["名前", "한국어", "مرحبا", "שלום", "a🎉b"]
+    names = ["名前", "한국어", "مرحب", "שלום", "a🎉b"]
+    made = run("cc", images=9, classes=names)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures.draw_all(by_method([run("cc", images=9, classes=names)]), tmp_path)
+        figures.draw_all(by_method([made]), tmp_path)
+    written = [text.get_text() for text in drawn([made])["features"].axes[0].texts]
+    assert written == [canvas.label(name) for name in names]
 
 
 def test_characters_without_a_glyph_are_transliterated(monkeypatch):

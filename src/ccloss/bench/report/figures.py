@@ -72,8 +72,9 @@ def draw_all(
     """Draws the figures of a comparison and returns the PNG files; each has an SVG beside it.
 
     ``features``, ``attention_distances`` and ``attention_channels`` show test images of each
-    method's round with the lowest seed, ``curves`` all rounds. A figure without content is not
-    drawn, and an older file of its name is deleted.
+    method's round with the lowest seed, ``curves`` all rounds. For features of width 2,
+    ``features`` also shows training images. A figure without content is not drawn, and an older
+    file of its name is deleted.
 
     Args:
         methods: method -> its runs by seed.
@@ -100,12 +101,17 @@ def _load(name: str, runs: Sequence[Run], position: int) -> _Method:
     if first.folder is not None:
         test = _sample(first.folder, first.record, first.folder.test_sample)
         train = _sample(first.folder, first.record, first.folder.train_sample)
+    if test is not None and train is not None and train.features.shape[1] != test.features.shape[1]:
+        train = None  # of another network
     line = canvas.method_line(position)
     return _Method(name, line, first.record, test, train, [run.metrics for run in runs])
 
 
 def _sample(folder: RunFolder, record: Record, path: Path) -> ImageSample | None:
-    """Stored images; ``None`` if there are none or they are damaged, which the report says."""
+    """Stored images; ``None`` if there are none or they are damaged.
+
+    The page reports this for test images, the figure's title for training images.
+    """
     if path.exists():
         with contextlib.suppress(InputError):
             return samples.read(folder, record, path)
@@ -163,7 +169,9 @@ def _features_of_width_2(methods: Sequence[_Method]) -> "Figure":
     ]
     if without:
         names = ", ".join(canvas.label(name) for name in without)
-        sentences.append(f"training images not shown, not stored or damaged: {names}")
+        sentences.append(
+            f"training images are not shown: those of {names} are not stored or are damaged"
+        )
     canvas.title(figure, *sentences)
     return figure
 

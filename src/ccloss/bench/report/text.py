@@ -32,7 +32,7 @@ def p_text(value: float | None) -> str:
 
 
 def ratio_text(value: float | None) -> str:
-    """A ratio with three significant digits, since ratios span orders of magnitude."""
+    """A ratio or a distance with three significant digits: both span orders of magnitude."""
     return NONE if value is None else f"{value:#.3g}".rstrip(".")
 
 
