@@ -39,7 +39,7 @@ loop.train_step = recorded_step
 options = ["--only", "*/ce", "--rounds", "2", "--epochs", "2"]
 options += ["--train-limit", "130", "--test-limit", "51", "--out", str(folder / "runs")]
 assert main(["reproduce", "table4", "--data", "digits", *options]) == 0
-options = ["--loss", "ce", "--max-steps", "1", "--out", str(folder / "alone")]
+options = ["--loss", "ce", "--seed", "2", "--max-steps", "1", "--out", str(folder / "alone")]
 assert main(["train", "--data", "digits", *options]) == 0
 (folder / str(rank)).write_text(json.dumps({"decisions": decisions, "masks": masks}))
 """
