@@ -8,7 +8,7 @@ from ccloss import Classifier, ClassifierHead
 from ccloss.losses import LOSSES, make_loss
 from ccloss.models.backbones import Backbone, build_backbone, feature_width
 
-BACKBONES = {"convnet": 8, "vgg16": 16, "resnet18": 16, "timm:resnet10t": 48}
+BACKBONES = {"convnet": 8, "vgg16": 24, "resnet18": 16, "timm:resnet10t": 48}
 CLASSES = (10, 196)
 HIDDEN = 16
 TOO_FEW_CHANNELS = {("mc", "convnet", 196)}
