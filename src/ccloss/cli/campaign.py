@@ -9,13 +9,12 @@ from rich.console import Console
 
 from ccloss.cli.console import (
     CampaignScreen,
-    counted,
     is_main_process,
     print_table,
     progress_reporter,
 )
 from ccloss.cli.parameters import Resources
-from ccloss.data.names import printable
+from ccloss.data.names import counted, printable
 from ccloss.errors import InputError
 
 if TYPE_CHECKING:

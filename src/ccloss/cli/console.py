@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ccloss.data.names import printable
+from ccloss.data.names import counted, printable
 
 if TYPE_CHECKING:
     from ccloss.bench.campaign.cost import Cost
@@ -212,8 +212,3 @@ def _share_done(run: "Run", cost: "Cost") -> float:
     done_before = cost.steps - cost.steps_left
     done = lines[-1]["step"] - done_before if lines else 0
     return float(min(1.0, max(0.0, done / cost.steps_left))) if cost.steps_left else 1.0
-
-
-def counted(number: int, noun: str) -> str:
-    """The number and the noun, in the plural where needed."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

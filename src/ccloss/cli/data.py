@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ccloss.cli.console import counted, print_line, print_table, progress_reporter
+from ccloss.cli.console import print_line, print_table, progress_reporter
 from ccloss.cli.parameters import DataRoot
+from ccloss.data.names import counted
 
 if TYPE_CHECKING:
     from ccloss.data.verification import Verification

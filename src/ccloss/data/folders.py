@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ccloss.data.labels import normalized
-from ccloss.data.names import printable
+from ccloss.data.names import counted, listed, printable
 from ccloss.data.stores import FileStore
-from ccloss.data.tables import TRAIN, Part, Table, counted, listed, split_of
+from ccloss.data.tables import TRAIN, Part, Table, split_of
 from ccloss.data.tree import IMAGE_SUFFIXES, FileTree, common_folder, other_files_note, suffix
 from ccloss.errors import InputError
 

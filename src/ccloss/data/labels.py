@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ccloss.data.catalog import letters
+from ccloss.data.names import counted, listed
 from ccloss.data.source import Source
-from ccloss.data.tables import Part, Table, counted, listed
+from ccloss.data.tables import Part, Table
 from ccloss.errors import InputError
 
 

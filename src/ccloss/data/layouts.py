@@ -14,9 +14,9 @@ from ccloss.data.archives import (
 )
 from ccloss.data.catalog import SOURCES, letters
 from ccloss.data.folders import read_class_folders, read_lists
-from ccloss.data.names import printable
+from ccloss.data.names import listed, printable
 from ccloss.data.source import Source
-from ccloss.data.tables import Table, listed
+from ccloss.data.tables import Table
 from ccloss.data.tree import FileTree, list_files
 from ccloss.errors import InputError
 

@@ -1,5 +1,6 @@
-"""Names of classes, files and folders as one line of text."""
+"""Names, lists and numbers as one line of text."""
 
+from collections.abc import Sequence
 from unicodedata import category
 
 _ESCAPED = ("Cc", "Cs", "Zl", "Zp")
@@ -15,6 +16,17 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escape(char) if category(char) in _ESCAPED else char for char in text)
+
+
+def listed(items: Sequence[object], most: int = 5) -> str:
+    """The first items, separated by commas, and the number of the others."""
+    shown = ", ".join(str(item) for item in items[:most]) or "none"
+    return shown if len(items) <= most else f"{shown} and {len(items) - most:,} more"
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun, such as ``1 image`` or ``2,000 images``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _escape(character: str) -> str:

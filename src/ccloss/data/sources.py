@@ -15,12 +15,13 @@ from ccloss.data.decoding import GRAY_MODES, decode, read_content
 from ccloss.data.images import ImageSet, StoredImages, content_digest, store_keys
 from ccloss.data.labels import resolve_classes, resolve_labels
 from ccloss.data.layouts import read_folder, read_named
+from ccloss.data.names import counted, listed
 from ccloss.data.progress import Track, untracked
 from ccloss.data.scan import Scan, scan
 from ccloss.data.source import Source
 from ccloss.data.splitting import balanced, held_out
 from ccloss.data.stores import Store
-from ccloss.data.tables import TEST, TRAIN, VALIDATION, Part, Table, counted, listed
+from ccloss.data.tables import TEST, TRAIN, VALIDATION, Part, Table
 from ccloss.errors import InputError
 
 MEMORY_SIZE = 64

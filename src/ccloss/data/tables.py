@@ -58,14 +58,3 @@ def split_of(name: str) -> str | None:
     """The split that a folder, file or column value names, such as ``cars_train`` or ``Val``."""
     found = {_SPLITS[word] for word in re.split(r"[^a-z]+", name.casefold()) if word in _SPLITS}
     return found.pop() if len(found) == 1 else None
-
-
-def listed(items: Sequence[object], most: int = 5) -> str:
-    """The first items, separated by commas, and the number of the others."""
-    shown = ", ".join(str(item) for item in items[:most]) or "none"
-    return shown if len(items) <= most else f"{shown} and {len(items) - most:,} more"
-
-
-def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun, such as ``1 image`` or ``2,000 images``."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

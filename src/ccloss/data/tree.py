@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from ccloss.data.names import printable
-from ccloss.data.tables import counted, listed
+from ccloss.data.names import counted, listed, printable
 from ccloss.errors import InputError
 
 _SUFFIXES = ".avif .bmp .gif .jfif .jp2 .jpeg .jpg .mpo .pgm .png .ppm .tga .tif .tiff .webp"

@@ -10,10 +10,11 @@ from torch import Tensor
 from ccloss.data.catalog import SOURCES, resolve_data_name
 from ccloss.data.decoding import decode, read_content
 from ccloss.data.images import digest
+from ccloss.data.names import counted, listed
 from ccloss.data.progress import Track, untracked
 from ccloss.data.scan import Scan, scan
 from ccloss.data.sources import Split, Stored, check_identity, class_counts, read
-from ccloss.data.tables import TEST, TRAIN, counted, listed
+from ccloss.data.tables import TEST, TRAIN
 from ccloss.errors import InputError
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from ccloss.data.tables import listed
+from ccloss.data.names import listed
 from ccloss.errors import InputError
 from ccloss.models import Classifier
 from ccloss.training.checkpoint import find_checkpoint, restore

@@ -13,7 +13,6 @@ from ccloss.bench.report.folder import write_texts
 from ccloss.bench.report.printed import MARK, Cell, PrintedTable, to_latex, to_markdown
 from ccloss.bench.report.text import (
     NONE,
-    count,
     csv_text,
     interval_text,
     listed,
@@ -23,6 +22,7 @@ from ccloss.bench.report.text import (
 )
 from ccloss.bench.report.verdicts import family_words
 from ccloss.bench.statistics import AccuracyMargin, Interval, accuracy_margin, mean_interval
+from ccloss.data.names import counted
 from ccloss.training.records import Record
 
 RATIO = "ratio"
@@ -134,10 +134,10 @@ def reading_note() -> str:
 def scale(setting: Setting) -> str:
     """Epochs and limits of a setting: ``5 epochs, 10,000 training images``."""
     fields = setting.first.experiment
-    parts = [count(fields["epochs"], "epoch")]
+    parts = [counted(fields["epochs"], "epoch")]
     for name, noun in (("train_limit", "training image"), ("max_steps", "step")):
         if fields.get(name):
-            parts.append(f"at most {count(fields[name], noun)}")
+            parts.append(f"at most {counted(fields[name], noun)}")
     return ", ".join(parts)
 
 

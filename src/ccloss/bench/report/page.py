@@ -19,8 +19,9 @@ from ccloss.bench.report import (
     verdicts,
 )
 from ccloss.bench.report.folder import make_folder, write_file
-from ccloss.bench.report.text import NONE, count, listed, span
+from ccloss.bench.report.text import NONE, listed, span
 from ccloss.bench.results import Results, Run
+from ccloss.data.names import counted
 from ccloss.errors import InputError
 from ccloss.training.records import ImageSample, Record
 
@@ -128,33 +129,35 @@ def _title(records: Sequence[Record]) -> str:
 def _summary(results: Results, found: Sequence[Setting]) -> str:
     """What was run, on what data, at what scale, and how many runs failed."""
     records = results.records
-    sentences = [count(len(records), "finished run")]
+    sentences = [counted(len(records), "finished run")]
     if records:
         methods = dict.fromkeys(record.method for record in records)
         backbones = dict.fromkeys(str(record.experiment["backbone"]) for record in records)
         rounds = [len(each) for setting in found for each in setting.methods.values()]
         scales = list(dict.fromkeys(method_table.scale(setting) for setting in found))
         sentences[0] += (
-            f" of {count(len(methods), 'method')} on {listed(_data_sets(records))} with "
+            f" of {counted(len(methods), 'method')} on {listed(_data_sets(records))} with "
             f"{listed(backbones)}, {span(rounds, 'round')} per method"
         )
         if len(scales) == 1:
             sentences.append(f"Scale: {scales[0]}")
         else:
             sentences.append(
-                f"{count(len(found), 'setting')} at {count(len(scales), 'scale')}; each section "
-                "states its own"
+                f"{counted(len(found), 'setting')} at {counted(len(scales), 'scale')}; "
+                "each section states its own"
             )
     for state in ("failed", "unfinished", "damaged", "duplicate"):
         number = sum(problem.state == state for problem in results.problems)
         if number:
-            sentences.append(f"{count(number, f'{state} entry', f'{state} entries')}, listed below")
+            sentences.append(
+                f"{counted(number, f'{state} entry', f'{state} entries')}, listed below"
+            )
     return ". ".join(sentences) + "."
 
 
 def _data_sets(records: Sequence[Record]) -> list[str]:
     classes = {str(record.experiment["data"]): len(record.classes) for record in records}
-    return [f"{name} ({count(number, 'class', 'classes')})" for name, number in classes.items()]
+    return [f"{name} ({counted(number, 'class', 'classes')})" for name, number in classes.items()]
 
 
 # ---- the paper -----------------------------------------------------------------------------------

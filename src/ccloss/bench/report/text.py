@@ -5,6 +5,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ccloss.data.names import counted
+
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_|<>[]&#~$"})
 
 _LATEX = str.maketrans(
@@ -41,15 +43,10 @@ def interval_text(interval: Sequence[float] | None, digits: str = ".2f") -> str:
     return NONE if interval is None else f"{interval[0]:{digits}} to {interval[1]:{digits}}"
 
 
-def count(number: int, noun: str, plural: str = "") -> str:
-    """``1 round``, ``2 rounds``."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
 def span(numbers: Sequence[int], noun: str) -> str:
     """``5 rounds``, or ``3 to 5 rounds`` if they differ."""
     low, high = min(numbers), max(numbers)
-    return count(low, noun) if low == high else f"{low} to {high} {noun}s"
+    return counted(low, noun) if low == high else f"{low} to {high} {noun}s"
 
 
 def listed(names: Iterable[str]) -> str:
