@@ -199,15 +199,19 @@ def draw() -> None:
     """Draws the loss of each run: one panel a scale and method, one colour a head."""
     losses = curves()
     panels = list(dict.fromkeys((run.scale, run.method) for run in losses))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(2.8 * len(panels), 3.4),
+        rows,
+        columns,
+        figsize=(3.2 * columns, 2.6 * rows + 0.8),
         layout="constrained",
         sharey=True,
         squeeze=False,
     )
-    for (scale, method), axis in zip(panels, axes.flat, strict=True):
+    for spare in axes.flat[len(panels) :]:
+        spare.remove()
+    for (scale, method), axis in zip(panels, axes.flat, strict=False):
         for index, head in enumerate(HEADS):
             for run, values in losses.items():
                 if run[:3] == (scale, head, method):
@@ -215,7 +219,8 @@ def draw() -> None:
                     axis.plot(np.arange(len(means)) + WINDOW, means, f"C{index}", linewidth=0.8)
         axis.set_title(f"{method}, {scale}")
         axis.set_xlabel("step")
-    axes.flat[0].set_ylabel(f"loss, mean of {WINDOW} steps")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(f"loss, mean of {WINDOW} steps")
     handles = [
         Line2D([], [], color=f"C{index}", label=NAMES[head]) for index, head in enumerate(HEADS)
     ]
