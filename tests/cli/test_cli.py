@@ -255,6 +255,26 @@ def test_report_of_runs_that_are_there(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(path.stat().st_size for path in written)
     assert content(tmp_path / "mine") == before
 
+    RunFolder("mine/cc").test_sample.unlink()
+    RunFolder("mine/ce").test_sample.write_bytes(b"damaged")
+    assert main(["report", "mine", "--out", "there", "--figures"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    missing = "mine/cc/test_sample.safetensors is missing; train the run again"
+    assert f"not in the figures: {missing}" in lines
+    damaged = "not in the figures: mine/ce/test_sample.safetensors cannot be read"
+    assert sum(line.startswith(damaged) for line in lines) == 1
+
+
+def test_folder_of_another_run_is_refused_before_data_are_loaded(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load_data(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("ccloss.training.components.load_data", load_data)
+    assert main(["train", "--data", "cifar100", "--out", str(finished), "--resume"]) == 2
+    assert "holds a finished run" in capsys.readouterr().err
+
 
 def test_compare_gives_an_option_to_the_losses_that_have_it(tmp_path: Path) -> None:
     command = ["compare", *SMALL, "--losses", "ce,cc", "--rounds", "1", "--loss.weight", "2"]

@@ -51,6 +51,20 @@ def test_printed_settings_and_those_of_a_run_can_be_read(
     assert json.loads((folder / "run" / "experiment.json").read_text()) == fields
 
 
+def test_another_backbone_has_its_own_defaults(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fields(file: list[str], backbone: str) -> tuple[str | None, float]:
+        (folder / "a.json").write_text(json.dumps(printed(capsys, "--data", "mnist", *file)))
+        found = printed(capsys, "--config", "a.json", "--backbone", backbone)
+        return found["final_pool"], found["clip_grad_norm"]
+
+    assert fields(["--backbone", "vgg16"], "convnet") == (None, 0.0)
+    assert fields(["--backbone", "convnet"], "vgg16") == ("max", 1.0)
+    assert fields(["--backbone", "vgg16", "--clip-grad-norm", "0.5"], "convnet") == (None, 0.5)
+    assert fields(["--backbone", "vgg16", "--clip-grad-norm", "0"], "vgg16") == ("max", 0.0)
+
+
 def test_run_is_continued_with_its_own_settings(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +85,8 @@ def test_run_is_continued_with_its_own_settings(
         ("a.toml", "epochs = ", "config a.toml cannot be read"),
         ("a.toml", "epochs = 0", "epochs must be greater than or equal to 1, got '0'"),
         ("a.json", "{}", "config a.json: field 'data' is missing"),
+        ("a.json", "{", "config a.json cannot be read (Expecting"),
+        ("a.json", "[]", "config a.json must hold a JSON object"),
         ("a.yaml", "epochs: 3", "config must be a .json or .toml file, got a.yaml"),
         ("b.toml", None, "config b.toml cannot be read (No such file or directory)"),
     ],

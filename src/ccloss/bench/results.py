@@ -98,7 +98,7 @@ def read_runs(path: str | os.PathLike[str]) -> Results:
     if root.is_file():
         return _results([_read_campaign(root)])
     if not root.is_dir():
-        raise InputError(f"path must be a folder of runs or a .jsonl file; {path} does not exist")
+        raise InputError(f"{path} does not exist; give a folder of runs or a .jsonl file")
     files = sorted(root.rglob(f"*{CAMPAIGN_SUFFIX}"))
     campaigns = [file for file in files if file.name != "metrics.jsonl"]
     return _results([_read_folders(find_runs(root)), *map(_read_campaign, campaigns)])

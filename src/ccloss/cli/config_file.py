@@ -1,18 +1,18 @@
 """Experiments from files: ``--config FILE``, and the options of a run to continue."""
 
 import dataclasses
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
-from ccloss.bench.experiment import Experiment
+from ccloss.bench.experiment import NETWORKS, Experiment, protocol
 from ccloss.errors import InputError, did_you_mean
 from ccloss.training.config import RunConfig
-from ccloss.training.files import read_json
 from ccloss.training.records import RunFolder
 
 
@@ -28,7 +28,8 @@ def use_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     given = {argument.name: argument.tokens[0].value for argument in arguments if argument.tokens}
     sources = {}
     if "--config" in given:
-        sources[given["--config"]] = read_fields(Path(given["--config"]))
+        fields = read_fields(Path(given["--config"]))
+        sources[given["--config"]] = _for_backbone(fields, given.get("--backbone"))
     if "--continue-from" in given:
         folder = RunFolder(given["--continue-from"])
         fields = _known_fields(folder.read_config())
@@ -48,18 +49,21 @@ def read_fields(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, is of another kind, or has an unknown field.
     """
-    if path.suffix == ".json":
-        try:
-            return _known_fields(RunConfig.from_dict(read_json(path, "an experiment")))
-        except InputError as error:
-            raise InputError(f"config {path}: {error}") from None
-    if path.suffix != ".toml":
+    parsers: dict[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads}
+    if path.suffix not in parsers:
         raise InputError(f"config must be a .json or .toml file, got {path}")
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        fields = parsers[path.suffix](path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"config {path} cannot be read ({reason})") from None
+    if path.suffix == ".json":
+        if not isinstance(fields, dict):
+            raise InputError(f"config {path} must hold a JSON object, such as experiment.json")
+        try:
+            return _known_fields(RunConfig.from_dict(fields))
+        except InputError as error:
+            raise InputError(f"config {path}: {error}") from None
     known = [field.name for field in dataclasses.fields(Experiment)]
     fields = {name.replace("-", "_"): value for name, value in fields.items()}
     for name in fields:
@@ -71,6 +75,16 @@ def read_fields(path: Path) -> dict[str, Any]:
 def _known_fields(config: RunConfig) -> dict[str, Any]:
     """The fields of a run that are not left open."""
     return {name: value for name, value in config.to_dict().items() if value is not None}
+
+
+def _for_backbone(fields: Mapping[str, Any], backbone: str | None) -> dict[str, Any]:
+    """The fields for another backbone: without defaults that belong to the file's own backbone."""
+    stored = fields.get("backbone")
+    if backbone is None or stored is None or backbone == stored:
+        return dict(fields)
+    usual = protocol(str(fields.get("data")), stored)
+    own = {name for each in NETWORKS.values() for name in each}
+    return _without(fields, *(name for name in own if fields.get(name) == usual[name]))
 
 
 def _texts(fields: Mapping[str, Any]) -> dict[str, Any]:

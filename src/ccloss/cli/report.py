@@ -33,5 +33,7 @@ def write_report(results: "Results", out: Path, figures: bool) -> None:
     paths = files.write(results, out, draw=figures)
     for problem in results.problems:
         print_line(f"left out ({problem.state}): {problem.source}: {problem.reason}")
+    for line in files.problems_of_figures(results) if figures else ():
+        print_line(f"not in the figures: {line}")
     for path in paths:
         print_line(str(path))

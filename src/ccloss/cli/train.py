@@ -40,7 +40,8 @@ def train(
         trackers: Experiment trackers, separated by commas: wandb, mlflow, tensorboard, or others of
             Accelerate.
         config: File with settings of the run, which other options override: a .toml file, or the
-            experiment.json of a run.
+            experiment.json of a run. Fields that an older experiment.json does not have take the
+            values that the older version used.
         print_config: Print the complete settings as JSON, which --config reads, and train nothing.
     """
     from ccloss.bench.campaign.plan import resolve_for
@@ -52,6 +53,7 @@ def train(
     if print_config:
         print(to_json(run.to_dict()).decode(), end="")
         return
+    loop.check_folder(folder, run, resume, overwrite)  # before a download
     reporter = progress_reporter()
     dataset = load_data(run, data_root, reporter)
     record = loop.train(

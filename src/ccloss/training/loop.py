@@ -267,9 +267,9 @@ def _open(
 ) -> None:
     """Locks the folder until the stack is closed, and prepares it for this run."""
     # Checked before the lock, which creates the folder, and again when no other process can write.
-    _check_folder(folder, config, resume, overwrite)
+    check_folder(folder, config, resume, overwrite)
     stack.enter_context(folder.locked())
-    _check_folder(folder, config, resume, overwrite)
+    check_folder(folder, config, resume, overwrite)
     if overwrite:
         folder.clear()
     folder.remove_temporary_files()
@@ -277,8 +277,14 @@ def _open(
         folder.write_config(config)
 
 
-def _check_folder(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
+def check_folder(folder: RunFolder, config: RunConfig, resume: bool, overwrite: bool) -> None:
     """Checks that this run may write to the folder.
+
+    Args:
+        folder: where its files are written.
+        config: the run.
+        resume: see :func:`training_steps`.
+        overwrite: see :func:`training_steps`.
 
     Raises:
         InputError: it may not.

@@ -202,6 +202,11 @@ def test_figure_3_shows_training_and_test_images(run):
         points = figure.axes[at].collections[0].get_offsets()
         assert sorted(map(tuple, points.tolist())) == sorted(map(tuple, vectors.tolist()))
         title = figure.axes[at].get_title().split("\n")
+        pair = figure.axes[2 * number]
+        assert (figure.axes[at].get_xlim(), figure.axes[at].get_ylim()) == (
+            pair.get_xlim(),
+            pair.get_ylim(),
+        )
         right = {"training": "85.00", "test": "100.00"}[split]
         assert title[0] == ("ce", "cc")[number]
         assert title[1] == f"{len(labels)} {split} images: accuracy {right} %"

@@ -156,6 +156,10 @@ def _features_of_width_2(methods: Sequence[_Method]) -> "Figure":
     figure, axes = canvas.panels(len(panels), columns, width=3.4, height=3.5)
     for ax, (method, split, sample) in zip(axes, panels, strict=True):
         _scatter(ax, sample.features, sample.labels, method.classes)
+        if method.train_sample is not None:  # the panels of a method have the same limits
+            ax.update_datalim([*method.train_sample.features, *method.shown.features])
+            ax.autoscale_view()
+        ax.set(xlabel="feature 1", ylabel="feature 2")
         accuracy = 100 * float(np.mean(sample.predictions == sample.labels))
         intra, inter = map(ratio_text, mean_distances(sample.features, sample.labels))
         words = f"{len(sample.labels)} {split} images: accuracy {accuracy:.2f} %"

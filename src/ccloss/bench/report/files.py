@@ -1,10 +1,10 @@
 """A whole report on disk: the page, the tables, and optionally figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ccloss.bench.groups import Setting, method_order, settings
-from ccloss.bench.report import figures, method_table, page, paper_tables, verdicts
+from ccloss.bench.report import figures, method_table, page, paper_tables, samples, verdicts
 from ccloss.bench.results import Results
 from ccloss.training.records import folder_name
 
@@ -41,6 +41,16 @@ def write(results: Results, out: Path, *, draw: bool) -> list[Path]:
         written += paper_tables.write(grids, out)
         written += verdicts.write(verdicts.judge(results.records), out)
     return [*written, page.write(results, out)]
+
+
+def problems_of_figures(results: Results) -> Iterator[str]:
+    """Why the figures do not show stored images, one line for each missing or damaged file."""
+    runs = {id(run.record): run for run in results.runs}
+    for setting in settings(results.records):
+        for rounds in setting.methods.values():
+            run = runs[id(next(iter(rounds.values())))]
+            if run.folder is not None:
+                yield from samples.problems(run.folder, run.record)
 
 
 def _folders(found: Sequence[Setting]) -> list[str]:

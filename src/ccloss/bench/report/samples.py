@@ -1,5 +1,6 @@
 """The stored images of a run, checked before they are drawn."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,21 @@ def read(folder: RunFolder, record: Record, path: Path) -> ImageSample:
             f"{sample.labels.shape} labels of {len(record.classes)} classes); train the run again"
         )
     return sample
+
+
+def problems(folder: RunFolder, record: Record) -> Iterator[str]:
+    """Why the figures do not show stored images of a run, one line each.
+
+    Training images are expected for features of width 2 only.
+    """
+    paths = [folder.test_sample]
+    if record.experiment.get("hidden_features") == 2:
+        paths.append(folder.train_sample)
+    for path in paths:
+        try:
+            read(folder, record, path)
+        except InputError as error:
+            yield str(error) if path.exists() else f"{path} is missing; train the run again"
 
 
 def _are_finite(sample: ImageSample, vectors: list[np.ndarray]) -> bool:
