@@ -20,7 +20,6 @@ from statistics import fmean
 from typing import Any, NamedTuple
 from unittest import mock
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.lines import Line2D
@@ -30,6 +29,7 @@ from benchmarks.measurement import RESULTS
 from benchmarks.pages import with_table
 from benchmarks.write_results import read
 from ccloss.bench.experiment import Experiment
+from ccloss.bench.report import canvas
 from ccloss.bench.report.text import markdown_table
 from ccloss.bench.results import write_campaign
 from ccloss.output import Output
@@ -199,19 +199,8 @@ def draw() -> None:
     """Draws the loss of each run: one panel a scale and method, one colour a head."""
     losses = curves()
     panels = list(dict.fromkeys((run.scale, run.method) for run in losses))
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.2 * columns, 2.6 * rows + 0.8),
-        layout="constrained",
-        sharey=True,
-        squeeze=False,
-    )
-    for spare in axes.flat[len(panels) :]:
-        spare.remove()
-    for (scale, method), axis in zip(panels, axes.flat, strict=False):
+    figure, axes = canvas.panels(len(panels), columns=3, width=3.2, height=2.6)
+    for (scale, method), axis in zip(panels, axes, strict=True):
         for index, head in enumerate(HEADS):
             for run, values in losses.items():
                 if run[:3] == (scale, head, method):
@@ -219,14 +208,15 @@ def draw() -> None:
                     axis.plot(np.arange(len(means)) + WINDOW, means, f"C{index}", linewidth=0.8)
         axis.set_title(f"{method}, {scale}")
         axis.set_xlabel("step")
-    for axis in axes[:, 0]:
+    for axis in axes[1:]:
+        axis.sharey(axes[0])
+    for axis in axes[::3]:
         axis.set_ylabel(f"loss, mean of {WINDOW} steps")
     handles = [
         Line2D([], [], color=f"C{index}", label=NAMES[head]) for index, head in enumerate(HEADS)
     ]
     figure.legend(handles=handles, loc="outside lower center", fontsize=8)
     figure.savefig(FIGURE, dpi=110)
-    plt.close(figure)
 
 
 def main() -> None:
