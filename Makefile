@@ -11,8 +11,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 OLDEST := .oldest/bin
-# The longest modules have few tests. In the order of the folders they do not come last.
-PROCESSES := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+# A process that has finished its tests takes over half of those that another one has left.
+PROCESSES := -n auto --maxprocesses 4 --dist worksteal
+# The tests start about a hundred processes. They share compiled bytecode, also where the
+# environment turns it off.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test setup format lint types unit docs check site bench fuzz faults oldest
 

@@ -508,6 +508,11 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], None]]] = {
     "nothing to report": (["report", "."], "contains no runs", _nothing),
     "no folder to report": (["report", "nowhere"], "nowhere does not exist", _nothing),
     "no losses": (["compare", *SMALL, "--losses", ","], "losses must name", _nothing),
+    "unknown loss to compare": (
+        ["compare", *SMALL, "--losses", "ce,focall"],
+        "--losses 'ce,focall': loss must be one of",
+        _nothing,
+    ),
     "loss twice": (["compare", *SMALL, "--losses", "cc,cc"], "twice", _nothing),
     "no rounds": (["compare", *SMALL, "--rounds", "0"], "rounds must be", _nothing),
     "one loss to compare": (["compare", "--loss", "ce"], "use --losses", _nothing),
@@ -546,7 +551,7 @@ def test_finished_run_is_kept(finished: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("damaged", ["record.json", "model.safetensors"])
-def test_damaged_run_is_told(
+def test_damaged_run_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damaged: str
 ) -> None:
     assert main(["train", *SMALL, "--out", "run"]) == 0
@@ -621,7 +626,7 @@ def test_divergence_is_not_bad_input(capsys: pytest.CaptureFixture[str]) -> None
     assert line.startswith("error: the loss is not finite at step")
 
 
-def test_interruption_is_told(
+def test_interruption_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*_: Any, **__: Any) -> None:

@@ -182,7 +182,7 @@ def test_a_link_to_another_split_is_followed(tmp_path: Path) -> None:
     assert names(found) == names(found, "test") == TRAIN
 
 
-def test_what_is_not_there_is_said_with_the_layouts(tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_the_expected_layouts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         folder(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no images .*it is empty.*train/CLASS/ and test/CLASS/"):

@@ -262,7 +262,7 @@ def test_batches_by_class_depend_on_seed_and_epoch_alone() -> None:
     assert len(orders) == 4
 
 
-def test_rounds_and_passes_are_shuffled_anew() -> None:
+def test_each_round_and_pass_has_its_own_order() -> None:
     images = classed((8, 200, 200))
     loader = training(images, batch_size=12, samples_per_class=4)
     batches = epoch_indices(loader, 0)

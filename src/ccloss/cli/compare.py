@@ -74,7 +74,10 @@ def _experiments(experiment: Experiment, losses: str) -> list[Experiment]:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"losses names {name!r} twice; give every loss once")
-    known = {name: loss_options(name.removesuffix(ATTENTION_SUFFIX)) for name in names}
+    try:
+        known = {name: loss_options(name.removesuffix(ATTENTION_SUFFIX)) for name in names}
+    except InputError as error:
+        raise InputError(f"losses {losses!r}: {error}") from None
     given = experiment.loss_options
     for option in given:
         if not any(option in options for options in known.values()):

@@ -9,10 +9,11 @@ from typing import Any
 
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
+from pydantic import ValidationError
 
 from ccloss.bench.experiment import NETWORKS, Experiment, protocol
 from ccloss.errors import InputError, did_you_mean
-from ccloss.training.config import RunConfig
+from ccloss.training.config import RunConfig, explain
 from ccloss.training.records import RunFolder
 
 
@@ -69,7 +70,21 @@ def read_fields(path: Path) -> dict[str, Any]:
     for name in fields:
         if name not in known:
             raise InputError(f"config {path}: unknown field {name!r}{did_you_mean(name, known)}")
+    _check_values(path, fields)
     return fields
+
+
+def _check_values(path: Path, fields: Mapping[str, Any]) -> None:
+    """Checks each value by itself; other options may still replace values that contradict others.
+
+    Raises:
+        InputError: a value has a wrong type or is out of range.
+    """
+    try:
+        Experiment(**fields)
+    except ValidationError as error:
+        if error.errors()[0]["loc"]:
+            raise InputError(f"config {path}: {explain(error)}") from None
 
 
 def _known_fields(config: RunConfig) -> dict[str, Any]:
@@ -95,7 +110,7 @@ def _texts(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(options, Mapping):
         return dict(fields)
     texts = {
-        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        name.replace("-", "_"): ",".join(map(str, value)) if isinstance(value, list) else value
         for name, value in options.items()
     }
     return {**fields, "loss_options": texts}

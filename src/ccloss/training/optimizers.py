@@ -100,7 +100,9 @@ def _check_usable(config: RunConfig) -> None:
     try:
         optimizer = _make(config, [{"params": parameters}])
         torch.stack([parameter.square().sum() for parameter in parameters]).sum().backward()
-        optimizer.step()
+        # Compiling the step of an optimiser can take a minute.
+        with torch.compiler.set_stance("force_eager"):
+            optimizer.step()
     except Exception as error:  # of any type: the optimiser is not made for such a step
         reason = first_line(error)
         raise InputError(

@@ -68,6 +68,7 @@ def test_killed_node_loses_no_run(tmp_path: Path) -> None:
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # by default its processes give way to any other work
     }
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "runs"), str(found)],

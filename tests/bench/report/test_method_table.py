@@ -54,7 +54,7 @@ def test_columns_without_a_number_are_left_out(setting: Setting) -> None:
     assert "NLL (nats)" in headers
 
 
-def test_a_metric_that_one_round_lacks_is_undefined(setting: Setting) -> None:
+def test_a_metric_that_is_missing_in_one_round_is_undefined(setting: Setting) -> None:
     setting.records[0].evaluation["feature_ratio"] = None
     assert rows(setting)[0].metrics["feature_ratio"] is None
 

@@ -204,7 +204,7 @@ def test_the_page_loads_nothing(run, read, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["index.html"]
 
 
-def test_plotly_can_stand_in_a_script():
+def test_plotly_does_not_end_its_script_element():
     assert not re.search("</script|<!--", get_plotlyjs(), re.IGNORECASE)
 
 

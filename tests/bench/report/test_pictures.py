@@ -132,7 +132,7 @@ def test_distances_are_relative_to_their_mean_between_classes():
     assert found["label"] == sample.labels.tolist()
 
 
-def test_many_classes_leave_room_for_each_one_s_block():
+def test_each_of_many_classes_has_a_block():
     found = pictures.distance_map(make_sample(images=1000, classes=196))
     _, counts = np.unique(found["label"], return_counts=True)
     assert len(counts) == 49
