@@ -1,4 +1,4 @@
-"""Everything to measure on a GPU: ``python -m benchmarks.device --seconds 840 --out results``.
+"""Everything to measure on a GPU: ``python -m benchmarks.device --seconds 540 --out results``.
 
 The pieces run in order of value, each in a process of its own with a time limit, so that an error
 or a hang of one of them costs that piece only. Each writes one line a measurement to
@@ -11,10 +11,12 @@ or a hang of one of them costs that piece only. Each writes one line a measureme
 import argparse
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +66,7 @@ def pieces() -> dict[str, tuple[float, Callable[[Settings], Iterator[Row]]]]:
         "steps": (150, device_pieces.steps),
         "rounds": (60, device_pieces.rounds),
         "loss": (45, device_pieces.loss),
+        "profile": (45, device_pieces.profile),
         "training": (float("inf"), device_pieces.training),
     }
 
@@ -103,20 +106,35 @@ def run_all(arguments: argparse.Namespace) -> bool:
         command = [sys.executable, "-m", "benchmarks.device", *sys.argv[1:]]
         command += ["--piece", name, "--seconds", f"{seconds:.0f}"]
         try:
-            done = subprocess.run(command, timeout=seconds + GRACE_SECONDS, check=False)
+            status = run_group(command, seconds + GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             print(f"{name}: killed after {seconds + GRACE_SECONDS:.0f} s")
             continue
-        if done.returncode:
-            print(f"{name}: ended with exit status {done.returncode}")
+        if status:
+            print(f"{name}: ended with exit status {status}")
             succeeded = False
     return succeeded
+
+
+def run_group(command: Sequence[str], timeout: float) -> int:
+    """Runs a command and returns its exit status.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in time. It was killed, and so were the processes
+            that it had started: they would use the device during the next piece.
+    """
+    with subprocess.Popen(command, process_group=0) as process:
+        try:
+            return process.wait(timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def main() -> int:
     """Measure and store."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=840)
+    parser.add_argument("--seconds", type=float, default=540)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))

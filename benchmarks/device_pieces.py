@@ -1,8 +1,13 @@
 """The pieces of :mod:`benchmarks.device`. Each yields one row a measurement."""
 
+import contextlib
+import functools
 import itertools
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -15,17 +20,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.device import Row, Settings
+from benchmarks.gpu_section import Measurements
 from ccloss.bench.campaign.plan import Run
 from ccloss.bench.experiment import Experiment
+from ccloss.data.catalog import SOURCES
 from ccloss.data.images import MemoryImages
 from ccloss.data.loader import MemoryLoader
-from ccloss.data.sources import Dataset
+from ccloss.data.sources import MEMORY_SIZE, Dataset
 from ccloss.training.capture import CapturedStep
 from ccloss.training.components import Components, build_components
-from ccloss.training.config import RunConfig
+from ccloss.training.config import Precision, RunConfig
 from ccloss.training.devices import fp32_without_tf32
 from ccloss.training.static_step import StaticStep
 from ccloss.training.step import to_float, train_step
+from ccloss.training.tracking import EpochBuffers
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,6 +71,8 @@ SMALL_CASE = Case("digits", "convnet", 10, 1)
 def tests(settings: Settings) -> Iterator[Row]:
     """The tests that need a GPU. In a dry run they are only collected."""
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-m", "gpu"]
+    # Warnings of other versions of packages are no errors here, and other plugins are not loaded.
+    command += ["-o", "filterwarnings=", "--durations", "5"]
     command += ["--collect-only"] if settings.dry_run else []
     started = time.monotonic()
     status: int | None = None
@@ -70,7 +80,9 @@ def tests(settings: Settings) -> Iterator[Row]:
         done = subprocess.run(
             [*command, "tests/training/test_gpu.py"],
             cwd=ROOT,
-            capture_output=True,
+            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=settings.seconds_left,
             check=False,
@@ -160,7 +172,6 @@ def _attempt(measurement: _Measurement, settings: Settings) -> Row:
             action = measurement.build()
             build_seconds = time.monotonic() - started
             seconds = _seconds(action, settings)
-            profile = _profile(action, settings)
     except Exception as error:  # the other measurements go on
         return {**measurement.row, "error": f"{type(error).__name__}: {error}"[:500]}
     return {
@@ -168,7 +179,6 @@ def _attempt(measurement: _Measurement, settings: Settings) -> Row:
         "steps": settings.steps,
         "seconds": seconds,
         "build_seconds": build_seconds,
-        **profile,
     }
 
 
@@ -184,11 +194,13 @@ def _config(settings: Settings, case: Case, loss: str, precision: str) -> RunCon
 
 
 def _components(settings: Settings, config: RunConfig, case: Case) -> Components:
-    """The parts of a run on random images."""
-    count = 20 * config.batch_size
-    generator = torch.Generator().manual_seed(0)
-    shape = (count, case.channels, config.image_size, config.image_size)
-    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    """The parts of a run on random images.
+
+    An epoch is as long as the memory allows: planning it takes time between two steps.
+    """
+    epoch_steps = 20 if settings.dry_run or config.image_size > MEMORY_SIZE else 400
+    count = epoch_steps * config.batch_size
+    pixels = _pixels(count, case.channels, config.image_size)
     images = MemoryImages(pixels, torch.arange(count) % case.classes)
     names = tuple(str(number) for number in range(case.classes))
     data = Dataset(case.data, images, images, names, case.channels)
@@ -196,6 +208,14 @@ def _components(settings: Settings, config: RunConfig, case: Case) -> Components
     run.state.network.train()
     run.state.loss.train()
     return run
+
+
+@functools.cache
+def _pixels(count: int, channels: int, size: int) -> Tensor:
+    """Random images, (count, channels, size, size) uint8."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, channels, size, size)
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
 
 def _static(settings: Settings, config: RunConfig, case: Case) -> StaticStep | CapturedStep:
@@ -237,11 +257,14 @@ def _repeated(step: StaticStep | CapturedStep, epoch_steps: int) -> Action:
 def _eager(settings: Settings, config: RunConfig, case: Case) -> Action:
     run = _components(settings, config, case)
     batches = itertools.chain.from_iterable(map(run.train_loader.epoch, itertools.count()))
+    buffers = EpochBuffers(1, torch.device(settings.device))
 
     def action() -> None:
         _, images, labels = next(batches)
         clip = config.clip_grad_norm
-        train_step(run.state, images, labels, learning_rate=1e-3, clip_grad_norm=clip)
+        step = train_step(run.state, images, labels, learning_rate=1e-3, clip_grad_norm=clip)
+        buffers.reset()
+        buffers.store(*step, labels)
 
     return action
 
@@ -265,8 +288,9 @@ def _plain_loop(
     prepare: Callable[[nn.Module], Any],
 ) -> Action:
     run = _components(settings, config, case)
-    network = prepare(run.model)
-    optimizer = torch.optim.SGD(run.model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    model = _bare_model(run)
+    network = prepare(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
     batches = itertools.chain.from_iterable(map(run.train_loader.epoch, itertools.count()))
 
     def action() -> None:
@@ -276,15 +300,24 @@ def _plain_loop(
             value = F.cross_entropy(network(to_float(images)).logits, labels)
         value.backward()
         if config.clip_grad_norm:
-            nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_grad_norm)
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_grad_norm)
         optimizer.step()
         value.item()
 
     return action
 
 
+def _bare_model(run: Components) -> nn.Module:
+    """The network without the autocast that Accelerate adds to its forward pass."""
+    model: nn.Module = run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
+    return model
+
+
 def _timm(settings: Settings, config: RunConfig, case: Case) -> Action:
-    """Timm's loader with its default augmentation, optimiser and loss, as in its train script."""
+    """Timm's loader with its default augmentation, optimiser and loss, as in its train script.
+
+    cuDNN chooses its algorithms by measuring them, as in that script.
+    """
     import numpy as np
     import timm.data
     import timm.optim
@@ -314,12 +347,16 @@ def _timm(settings: Settings, config: RunConfig, case: Case) -> Action:
         device=torch.device(settings.device),
         persistent_workers=on_gpu,
     )
-    network = _components(settings, config, case).model
+    network = _bare_model(_components(settings, config, case))
     create_optimizer: Any = timm.optim.create_optimizer_v2  # type: ignore[attr-defined]
     optimizer = create_optimizer(network, opt="sgd", lr=1e-3)
     batches = itertools.chain.from_iterable(iter(loader) for _ in itertools.count())
 
     def action() -> None:
+        with _measured_algorithms():
+            step()
+
+    def step() -> None:
         images, labels = next(batches)
         images = images[:, : case.channels].contiguous(memory_format=torch.channels_last)
         with _autocast(settings, config):
@@ -331,6 +368,17 @@ def _timm(settings: Settings, config: RunConfig, case: Case) -> Action:
         optimizer.step()
 
     return action
+
+
+@contextlib.contextmanager
+def _measured_algorithms() -> Iterator[None]:
+    """Lets cuDNN choose its algorithms by measuring them."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 _ALTERNATIVES: Mapping[str, Callable[[Settings, RunConfig, Case], Action]] = {
@@ -365,31 +413,6 @@ def _seconds(action: Action, settings: Settings, repetitions: int = 3) -> list[f
 def _synchronize(settings: Settings) -> None:
     if settings.device == "cuda":
         torch.cuda.synchronize()
-
-
-def _profile(action: Action, settings: Settings, count: int = 20) -> Row:
-    """Kernels of a step, and the share of time in which the GPU executes one."""
-    from torch.profiler import ProfilerActivity, profile
-
-    if settings.device != "cuda":
-        return {}
-    _synchronize(settings)
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for _ in range(count):
-            action()
-        _synchronize(settings)
-    spans = sorted(
-        (event.time_range.start, event.time_range.end)
-        for event in profiler.events() or ()
-        if event.device_type.name == "CUDA"
-    )
-    if not spans:
-        return {}
-    busy, end = 0.0, spans[0][0]
-    for start, stop in spans:
-        busy += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return {"kernels_per_step": len(spans) / count, "busy": busy / (end - spans[0][0])}
 
 
 # ---- (c) rounds --------------------------------------------------------------------------------
@@ -452,7 +475,7 @@ def _branches(settings: Settings, config: RunConfig, case: Case, count: int) -> 
     numbers = itertools.count()
 
     def action() -> None:
-        if next(numbers) % 16 == 0:  # before the counters leave the epoch
+        if next(numbers) % len(static[0].buffers.terms) == 0:  # the end of an epoch
             for step in static:
                 step.buffers.reset()
         graph.replay()
@@ -472,7 +495,8 @@ def loss(settings: Settings) -> Iterator[Row]:
     if settings.device == "cuda":
         compiled = torch.compile(channel_correlation, dynamic=False)
     functions = {"eager": channel_correlation, "compiled": compiled}
-    for samples, (name, function) in itertools.product(sizes, functions.items()):
+    # Each size is compiled by itself, which takes longer than the other measurements together.
+    for (name, function), samples in itertools.product(functions.items(), sizes):
         if settings.seconds_left < 0:
             return
         row = {"samples": samples, "width": 512, "classes": 100, "alternative": name}
@@ -495,32 +519,105 @@ def _loss_pass(settings: Settings, function: Callable[..., Tensor], samples: int
     return action
 
 
+# ---- kernels -----------------------------------------------------------------------------------
+
+
+def profile(settings: Settings) -> Iterator[Row]:
+    """Kernels of a step, captured and eager, and the seconds in which the GPU executes them.
+
+    A profiler slows all later steps of its process. The times are therefore measured before it.
+    """
+    case = SMALL_CASE if settings.dry_run else TABLE1_CASES[0]
+    precision: Precision = "fp32" if settings.dry_run else "bf16"
+    actions, rows = [], []
+    with fp32_without_tf32(precision):
+        for name in ("captured", "eager"):
+            measurement = _measurement(settings, case, precision, "ce", name)
+            actions.append(measurement.build())
+            seconds = _seconds(actions[-1], settings)
+            rows.append({**measurement.row, "steps": settings.steps, "seconds": seconds})
+        for row, action in zip(rows, actions, strict=True):
+            yield {**row, **_profile(action, settings)}
+
+
+def _profile(action: Action, settings: Settings, count: int = 20) -> Row:
+    """Number of kernels of a step, and seconds of a step in which at least one is executed."""
+    from torch.profiler import ProfilerActivity
+
+    if settings.device != "cuda":
+        return {}
+    _synchronize(settings)
+    with torch.profiler.profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(count):
+            action()
+        _synchronize(settings)
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)  # microseconds
+        for event in profiler.events() or ()
+        if event.device_type.name == "CUDA"
+        and not event.is_user_annotation
+        and not event.name.startswith(("Memcpy", "Memset"))
+    )
+    busy, end = 0.0, 0.0
+    for start, stop in spans:
+        busy += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return {"kernels_per_step": len(spans) / count, "busy_seconds": busy * 1e-6 / count}
+
+
 # ---- (e) real rounds ---------------------------------------------------------------------------
 
 METHODS = ("ce", "ce+cam", "cc")
 
+SHORT_EPOCHS = 60
+
+USABLE_TIME = 0.7
+"""Share of the time for training steps; evaluation and checkpoints take the rest."""
+
+ASSUMED_STEP_SECONDS = 3e-3
+"""Seconds of a step of all methods, if they were not measured."""
+
 
 def training(settings: Settings) -> Iterator[Row]:
-    """Paired rounds of CIFAR-100 ResNet18: 60 epochs for half of the time, then 300 epochs."""
+    """Paired rounds of CIFAR-100 ResNet18, with as many epochs as the time allows.
+
+    If 60 epochs fit twice, they have half of the time, and rounds of 300 epochs the other half.
+    """
     if settings.dry_run:
         yield from _train_rounds(settings, "digits", 1, settings.deadline)
         return
     if settings.data is None:
         yield {"error": "no --data: real rounds need the images of CIFAR-100"}
         return
+    fitting = _fitting_epochs(settings)
+    yield {"fitting_epochs": fitting}
+    if fitting < 2 * SHORT_EPOCHS:
+        epochs = max(1, min(SHORT_EPOCHS, fitting))
+        yield from _train_rounds(settings, "cifar100", epochs, settings.deadline)
+        return
     half = time.monotonic() + settings.seconds_left / 2
-    yield from _train_rounds(settings, "cifar100", 60, half)
+    yield from _train_rounds(settings, "cifar100", SHORT_EPOCHS, half)
     yield from _train_rounds(settings, "cifar100", 300, settings.deadline)
 
 
+def _fitting_epochs(settings: Settings) -> int:
+    """Epochs for which the time suffices, by the measured steps of as many rounds at a time."""
+    measured = Measurements(settings.out).rounds_seconds(len(METHODS))
+    epoch_steps = SOURCES["cifar100"].train // BATCH
+    step_seconds = measured or ASSUMED_STEP_SECONDS
+    return int(USABLE_TIME * settings.seconds_left / (epoch_steps * step_seconds))
+
+
 def _train_rounds(settings: Settings, data: str, epochs: int, deadline: float) -> Iterator[Row]:
-    """Trains five rounds of each method, all methods of a seed before the next seed."""
+    """Trains rounds of all methods until the deadline, all methods of a seed before the next."""
     from ccloss.bench.campaign.executors import InterleavingExecutor
     from ccloss.bench.campaign.plan import plan
     from ccloss.bench.campaign.scheduler import Outcome, run_steps
     from ccloss.bench.results import write_campaign
 
-    folder = settings.out / "runs" / f"{data}-{epochs}"
+    # Checkpoints are written to memory where that is possible: the steps wait for them.
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     steps = settings.steps if settings.dry_run else None
     experiments = [
         Experiment(
@@ -529,14 +626,13 @@ def _train_rounds(settings: Settings, data: str, epochs: int, deadline: float) -
             backbone=None if settings.dry_run else "resnet18",
             epochs=epochs,
             max_steps=steps,
-            evaluate_every=epochs,
         )
         for method in METHODS
     ]
     runs = plan(experiments, 1 if settings.dry_run else 5, folder, settings.data)
     waiting = list(runs)
     futures: dict[Future[Outcome], Run] = {}
-    with InterleavingExecutor(2 * len(METHODS)) as executor:
+    with InterleavingExecutor(len(METHODS)) as executor:
         while (waiting or futures) and time.monotonic() < deadline:
             while waiting and len(futures) < executor.slots:
                 run = waiting.pop(0)
@@ -552,7 +648,9 @@ def _train_rounds(settings: Settings, data: str, epochs: int, deadline: float) -
                     row |= {"steps": record.steps, "warnings": record.warnings}
                     write_campaign(folder, settings.out / f"{data}-{epochs}-epochs.jsonl")
                 yield row
-    yield from _unfinished(futures.values(), epochs)
+        # Before the executor is left, which waits for a step: a run without capture is one step.
+        yield from _unfinished(futures.values(), epochs)
+    shutil.rmtree(folder)
 
 
 def _unfinished(runs: Iterable[Run], epochs: int) -> Iterator[Row]:
@@ -560,12 +658,13 @@ def _unfinished(runs: Iterable[Run], epochs: int) -> Iterator[Row]:
     for run in runs:
         lines = run.folder.read_metrics()
         if lines:
-            seconds = sum(line["train_seconds"] for line in lines)
+            evaluations = [line["evaluation"] for line in lines if line["evaluation"]]
             yield {
                 "run": run.name,
                 "epochs": epochs,
                 "epochs_done": len(lines),
                 "steps": lines[-1]["step"],
-                "train_seconds": seconds,
+                "train_seconds": sum(line["train_seconds"] for line in lines),
                 "train_accuracy": lines[-1]["train_accuracy"],
+                "accuracy": evaluations[-1]["accuracy"] if evaluations else None,
             }

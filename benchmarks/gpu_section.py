@@ -90,13 +90,11 @@ def _summary(measured: Measurements) -> Iterator[list[str]]:
     for alternative in ("eager", "timm", "plain", "reduce-overhead"):
         other = measured.step_seconds(alternative)
         yield [f"{name}: times the steps/s of {alternative}", _ratio(other, captured)]
-    main = measured.rows("steps", **MAIN, alternative="captured")
-    kernels = main[-1].get("kernels_per_step") if main else None
-    busy = main[-1].get("busy") if main else None
-    yield ["kernels of a captured step", MISSING if kernels is None else f"{kernels:.0f}"]
+    profiled = measured.rows("profile", **MAIN, alternative="captured")
+    yield ["kernels of a captured step", _kernels(profiled[-1]) if profiled else MISSING]
     yield [
         "share of time the GPU is busy during replay",
-        MISSING if busy is None else f"{100 * busy:.0f} %",
+        _busy(profiled[-1]) if profiled else MISSING,
     ]
     five, one = measured.rounds_seconds(5), measured.rounds_seconds(1)
     yield ["five rounds in one process: times the time of one round", _ratio(five, one)]
@@ -142,14 +140,17 @@ def _tables(measured: Measurements) -> Iterator[str]:
             f"`{row['loss']}`",
             row["alternative"],
             f"{1 / _step_seconds(row):.0f}",
-            f"{row['kernels_per_step']:.0f}" if "kernels_per_step" in row else "–",
-            f"{100 * row['busy']:.0f} %" if "busy" in row else "–",
         ]
         for row in measured.rows("steps")
     ]
     if steps:
-        head = ["case", "precision", "loss", "step", "steps/s", "kernels per step", "GPU busy"]
-        yield markdown_table([head, *steps])
+        yield markdown_table([["case", "precision", "loss", "step", "steps/s"], *steps])
+    profiles = [
+        [f"{row['data']} {row['backbone']}", row["alternative"], _kernels(row), _busy(row)]
+        for row in measured.rows("profile")
+    ]
+    if profiles:
+        yield markdown_table([["case", "step", "kernels per step", "GPU busy"], *profiles])
     rounds = [
         [str(row["rounds"]), row["layout"], f"{row['rounds'] / _step_seconds(row):.0f}"]
         for row in measured.rows("rounds")
@@ -168,6 +169,15 @@ def _tables(measured: Measurements) -> Iterator[str]:
 
 def _step_seconds(row: Row) -> float:
     return float(statistics.median(row["seconds"])) / float(row["steps"])
+
+
+def _kernels(row: Row) -> str:
+    return f"{row['kernels_per_step']:.0f}"
+
+
+def _busy(row: Row) -> str:
+    """The share of a step's time, measured without a profiler, in which kernels are executed."""
+    return f"{100 * row['busy_seconds'] / _step_seconds(row):.0f} %"
 
 
 def _describe(heading: Row) -> str:

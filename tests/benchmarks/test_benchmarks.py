@@ -1,15 +1,19 @@
 """What the benchmarks compute from times. No test asserts how fast anything is."""
 
+import contextlib
 import json
 import math
 import pickle
+import subprocess
+import time
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +40,7 @@ def module_fixture(name: str) -> Any:
 gpu_section = module_fixture("gpu_section")
 merge_results = module_fixture("merge_results")
 device_images = module_fixture("device_images")
+device = module_fixture("device")
 device_pieces = module_fixture("device_pieces")
 
 
@@ -102,12 +107,14 @@ def test_gpu_section_shows_ratios_of_steps_per_second(gpu_section, tmp_path):
     steps = [
         step_row("eager", 6.0),
         step_row("captured", 9.0),
-        step_row("captured", 1.0, kernels_per_step=250.0, busy=0.93),
+        step_row("captured", 1.0),
         step_row("captured", 1.1, loss="ce+cam"),
         step_row("captured", 1.21, loss="cc"),
         {**step_row("timm", 1.0), "error": "out of memory"},
     ]
     write_rows(tmp_path, "steps", steps)
+    profiled = step_row("captured", 2.0, kernels_per_step=250.0, busy_seconds=0.186)  # of 0.2
+    write_rows(tmp_path, "profile", [profiled])
     rounds = [{"rounds": count, "layout": "graphs", "steps": 10, "seconds": [seconds]}
               for count, seconds in ((1, 1.0), (5, 2.5))]  # fmt: skip
     write_rows(tmp_path, "rounds", rounds)
@@ -124,6 +131,7 @@ def test_gpu_section_shows_ratios_of_steps_per_second(gpu_section, tmp_path):
     assert cells["step of CC: times the time of CE + CAM"] == "1.10"
     assert cells["five rounds in one process: times the time of one round"] == "2.50"
     assert cells["share of time the GPU is busy during replay"] == "93 %"
+    assert cells["kernels of a captured step"] == "250"
     five = "five rounds of 300 epochs of ResNet18 on CIFAR-100, without evaluation (estimate)"
     assert cells[five] == f"{300 * 1562 * 0.25 / 3600:.1f} h"  # 1,562 steps an epoch
     assert cells["all of Table 1, one run at a time (estimate)"] == "not measured"
@@ -146,8 +154,8 @@ def test_merging_adds_new_lines_and_rejects_a_dry_run(merge_results, tmp_path):
     out, results = tmp_path / "out", tmp_path / "results"
     out.mkdir()
     results.mkdir()
-    for time in ("1", "2"):
-        write_rows(out, "steps", [step_row("eager", 1.0)], started=time)
+    for started in ("1", "2"):
+        write_rows(out, "steps", [step_row("eager", 1.0)], started=started)
         merge_results.merge_device(out, results)
         merge_results.merge_device(out, results)
     assert len((results / "device-steps.jsonl").read_text().splitlines()) == 4
@@ -183,8 +191,50 @@ def test_every_piece_of_the_gpu_benchmark_runs_on_a_cpu(device_pieces, tmp_path)
     settings = device_pieces.Settings(
         out=tmp_path, data=None, device="cpu", steps=2, dry_run=True, deadline=math.inf
     )
-    for piece in ("steps", "rounds", "loss", "training"):
+    for piece in ("steps", "rounds", "loss", "profile", "training"):
         rows = list(getattr(device_pieces, piece)(settings))
         assert rows
         assert not [row["error"] for row in rows if row.get("error")], piece
     assert len((tmp_path / "digits-1-epochs.jsonl").read_text().splitlines()) == 3
+
+
+def test_busy_time_is_that_of_at_least_one_kernel(device_pieces, monkeypatch):
+    def event(start: float, end: float, name: str = "kernel", device: str = "CUDA") -> Any:
+        return SimpleNamespace(
+            time_range=SimpleNamespace(start=start, end=end),
+            device_type=SimpleNamespace(name=device),
+            is_user_annotation=False,
+            name=name,
+        )
+
+    events = [event(0, 4e6), event(1e6, 2e6), event(3e6, 5e6), event(7e6, 8e6)]
+    events += [event(9e6, 10e6, "Memcpy HtoD"), event(0, 10e6, device="CPU")]
+    profiler = contextlib.nullcontext(SimpleNamespace(events=lambda: events))
+    monkeypatch.setattr(torch.profiler, "profile", lambda activities: profiler)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    settings = device_pieces.Settings(Path(), None, "cuda", 1, False, math.inf)
+    found = device_pieces._profile(lambda: None, settings, count=2)
+    assert found == {"kernels_per_step": 2.0, "busy_seconds": pytest.approx(3.0)}
+
+
+def test_a_piece_that_does_not_end_is_killed_with_its_processes(device, tmp_path):
+    started = tmp_path / "started"
+    script = f"sleep 600 & echo $! > {started}; wait"
+    with pytest.raises(subprocess.TimeoutExpired):
+        device.run_group(["sh", "-c", script], 2)
+    status = Path("/proc", started.read_text().strip(), "stat")
+    for _ in range(100):  # the system removes it when its new parent has seen its end
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("the process that the piece had started is still running")
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(3e-3, 29), (None, 29), (1e-3, 89)])
+def test_epochs_of_real_rounds_fit_the_time(device_pieces, tmp_path, seconds, expected):
+    if seconds:
+        row = {"rounds": 3, "layout": "graphs", "steps": 10, "seconds": [10 * seconds]}
+        write_rows(tmp_path, "rounds", [row])
+    deadline = time.monotonic() + 200.5
+    settings = device_pieces.Settings(tmp_path, Path(), "cuda", 1, False, deadline)
+    assert device_pieces._fitting_epochs(settings) == expected

@@ -31,6 +31,13 @@ def test_uint8_images_are_divided_by_255(tiny: Classifier) -> None:
     torch.testing.assert_close(tiny(images).logits, tiny(images.float() / 255).logits)
 
 
+def test_compiled_model_gives_the_same_output(tiny: Classifier) -> None:
+    images = draw(4, 3, 8, 8)
+    torch._dynamo.reset()
+    compiled = torch.compile(tiny, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images), tiny(images))
+
+
 def test_pixels_are_normalized_inside(tiny: Classifier) -> None:
     images = draw(4, 3, 8, 8)
     mean = torch.tensor([0.1, 0.2, 0.3])[:, None, None]

@@ -100,10 +100,13 @@ def test_step_that_waits_for_the_device_is_eager_with_a_warning(
         output.logits.sum().item()
         return compute(self, output, labels)
 
-    monkeypatch.setattr(LOSSES["ce"], "compute", waiting)
-    record = loop.train(small_config(loss="ce", epochs=1), RunFolder(tmp_path), DATA)
+    with monkeypatch.context() as patch:
+        patch.setattr(LOSSES["ce"], "compute", waiting)
+        record = loop.train(small_config(loss="ce", epochs=1), RunFolder(tmp_path / "eager"), DATA)
     assert len(record.warnings) == 1
     assert "not captured" in record.warnings[0]
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    trained(tmp_path / "captured", loss="ce", epochs=1)
 
 
 @pytest.mark.parametrize("samples", [32, 1000])

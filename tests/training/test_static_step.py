@@ -153,10 +153,40 @@ def test_preserved_undoes_steps() -> None:
         assert torch.equal(tensor, value)
 
 
+def test_a_step_that_fails_after_the_forward_pass_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = components(loss="a-softmax")  # its buffer `steps` is replaced in the forward pass
+    step = static_step(run)
+    before = [(tensor, tensor.clone()) for tensor in step.persistent()]
+
+    def fail(value: Tensor) -> None:
+        raise RuntimeError("backward")
+
+    monkeypatch.setattr(run.accelerator, "backward", fail)
+    with pytest.raises(RuntimeError, match="backward"), step.preserved():
+        step()
+    for tensor, (same, value) in zip(step.persistent(), before, strict=True):
+        assert tensor is same
+        assert torch.equal(tensor, value)
+
+
 def on_gpu(run: Components) -> Components:
     """The parts of a run as if its device was a GPU."""
     accelerator = SimpleNamespace(device=torch.device("cuda", 0), num_processes=1)
     return dataclasses.replace(run, accelerator=accelerator)
+
+
+def test_waiting_for_the_device_is_an_error_inside_the_block_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    modes: list[int | str] = [1]
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    with pytest.raises(RuntimeError, match="synchronizing"), capture._no_synchronization():
+        assert modes[-1] == "error"
+        raise RuntimeError("called a synchronizing CUDA operation")
+    assert modes[-1] == 1
 
 
 def test_step_that_cannot_be_captured_is_eager_with_one_warning(

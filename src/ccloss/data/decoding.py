@@ -59,10 +59,6 @@ class Header(NamedTuple):
     mode: str
     warnings: tuple[str, ...] = ()
 
-    @property
-    def is_gray(self) -> bool:
-        return self.mode in GRAY_MODES
-
 
 def read_content(store: Store, row: int) -> bytes | Pixels:
     """The stored form of an image.

@@ -71,7 +71,14 @@ class Classifier(nn.Module):
             images = images.float().div_(255)
         feature_map, features = self.backbone((images - self.pixel_mean) / self.pixel_std)
         output: Output = self.head(features)
-        return output._replace(feature_map=feature_map)
+        # Up to PyTorch 2.11, a function that calls `_replace` of a named tuple cannot be compiled.
+        return Output(
+            logits=output.logits,
+            features=output.features,
+            attention=output.attention,
+            feature_map=feature_map,
+            classifier_weight=output.classifier_weight,
+        )
 
 
 def build_model(

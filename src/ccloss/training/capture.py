@@ -5,7 +5,10 @@ Python one by one, they leave the GPU idle most of the time. A CUDA graph record
 replay starts all of them with one call.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -77,18 +80,26 @@ class CapturedStep:
         self._graph.replay()
 
     def _capture(self) -> None:
-        # Gradients are accumulated on the stream on which they were first computed, so all steps
-        # before the capture and the capture itself use the same stream.
         self._step.train()
         self._step.start_epoch(0, [0.0], seed=0)
-        stream = torch.cuda.Stream(self._step.device)
-        stream.wait_stream(torch.cuda.current_stream())
+        # Gradients are accumulated on the stream on which they were first computed, so all steps
+        # before the capture and the capture itself use the same stream. The default stream cannot
+        # be captured. A run beside others has a stream of its own: graphs captured on the same
+        # stream share a work space and must not be replayed at the same time.
+        current = torch.cuda.current_stream(self._step.device)
+        is_default = current == torch.cuda.default_stream(self._step.device)
+        stream = torch.cuda.Stream(self._step.device) if is_default else current
+        stream.wait_stream(current)
         with torch.cuda.stream(stream), self._step.preserved():
             self._warm_up()
-        torch.cuda.current_stream().wait_stream(stream)
+        current.wait_stream(stream)
         self._graph.register_generator_state(self._generator)
-        # Other threads, such as the writer of TensorBoard, may use the device meanwhile.
-        with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+        gc.collect()  # destroying the tensors of another graph would disturb the capture
+        with (
+            torch.cuda.stream(current),  # to which PyTorch 2.11 does not return after an error
+            # Other threads, such as the writer of TensorBoard, may use the device meanwhile.
+            torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._step()
         self.buffers.reset()
 
@@ -96,9 +107,11 @@ class CapturedStep:
         device = self._step.device
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        for _ in range(WARM_UP_STEPS):
+        for number in range(WARM_UP_STEPS):
             self.buffers.reset()
-            self._step()
+            is_last = number == WARM_UP_STEPS - 1
+            with _no_synchronization() if is_last else contextlib.nullcontext():
+                self._step()
         needed = MEMORY_MARGIN * (torch.cuda.max_memory_allocated(device) - before)
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
@@ -108,6 +121,27 @@ class CapturedStep:
                 f"it needs {needed / 2**30:.1f} GiB of device memory, and {free / 2**30:.1f} GiB "
                 "are free; use a smaller --rounds-per-device or --batch-size"
             )
+
+
+@contextlib.contextmanager
+def _no_synchronization() -> Iterator[None]:
+    """Makes operations that wait for the device an error, as a capture does.
+
+    The error comes before the capture: in PyTorch 2.11, a capture that fails leaves the allocator
+    of the device in a state in which later captures fail too.
+    """
+    mode = torch.cuda.get_sync_debug_mode()
+    _set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        _set_sync_debug_mode(mode)
+
+
+def _set_sync_debug_mode(mode: int | str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls the mode a prototype
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def make_static_step(

@@ -103,10 +103,18 @@ class StaticStep:
 
     @contextlib.contextmanager
     def _fixed_buffers(self) -> Iterator[None]:
-        """Moves buffers that the block replaces by new tensors back to their addresses."""
+        """Moves buffers that the block replaces by new tensors back to their addresses.
+
+        After an error in the block they have their former values.
+        """
         modules = [*self._state.network.modules(), *self._state.loss.modules()]
         before = [(module, dict(module._buffers)) for module in modules]
-        yield
+        try:
+            yield
+        except BaseException:
+            for module, buffers in before:
+                module._buffers.update(buffers)
+            raise
         for module, buffers in before:
             for name, buffer in buffers.items():
                 new = module._buffers[name]

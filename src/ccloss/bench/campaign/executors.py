@@ -66,9 +66,9 @@ class InterleavingExecutor:
     """Executes several runs in this process: one step of each in turn.
 
     A job is a generator function. Its generator yields where the next job may continue: after a
-    step that has been started on the GPU. Each job has a CUDA stream, so the GPU executes the steps
-    of different jobs at the same time. What a job does between two yields is not interrupted, so
-    jobs may use global state such as random generators.
+    step that has been started on the GPU. Jobs that run at the same time have different CUDA
+    streams, so the GPU executes their steps at the same time. What a job does between two yields
+    is not interrupted, so jobs may use global state such as random generators.
 
     Args:
         slots: number of runs at a time.
@@ -97,14 +97,19 @@ class InterleavingExecutor:
     def _work(self) -> None:
         # Runs start and end in any order, so none of them may restore this setting of the process.
         with fp32_without_tf32("fp32"):
+            free: list[torch.cuda.Stream] = []
             jobs: list[_Job] = []
             while not self._stop.is_set():
                 while not jobs or not self._submitted.empty():
                     job = self._submitted.get()
                     if job is None:
                         break
+                    if torch.cuda.is_available():
+                        job.stream = free.pop() if free else torch.cuda.Stream()
                     jobs.append(job)
-                jobs = [job for job in jobs if job.step()]
+                ended = [job for job in jobs if not job.step()]
+                free += [job.stream for job in ended if job.stream]
+                jobs = [job for job in jobs if job not in ended]
             for job in jobs:
                 job.steps.close()
 
@@ -114,13 +119,13 @@ class _Job:
 
     def __init__(self, steps: Generator[None, None, Any], future: "Future[Any]") -> None:
         self.steps = steps
+        self.stream: torch.cuda.Stream | None = None
         self._future = future
-        self._stream = torch.cuda.Stream() if torch.cuda.is_available() else None
 
     def step(self) -> bool:
         """Continues to the next yield. Returns whether there is more to do."""
         try:
-            with torch.cuda.stream(self._stream):
+            with torch.cuda.stream(self.stream):
                 next(self.steps)
         except StopIteration as end:
             self._future.set_result(end.value)
