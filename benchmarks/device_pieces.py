@@ -196,7 +196,8 @@ def _config(settings: Settings, case: Case, loss: str, precision: str) -> RunCon
 def _components(settings: Settings, config: RunConfig, case: Case) -> Components:
     """The parts of a run on random images.
 
-    An epoch is as long as the memory allows: planning it takes time between two steps.
+    With images in memory an epoch has 400 steps: its order and augmentation are computed between
+    two steps, and a real epoch has four times as many.
     """
     epoch_steps = 20 if settings.dry_run or config.image_size > MEMORY_SIZE else 400
     count = epoch_steps * config.batch_size

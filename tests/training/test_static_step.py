@@ -183,9 +183,15 @@ def test_waiting_for_the_device_is_an_error_inside_the_block_only(
     modes: list[int | str] = [1]
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
-    with pytest.raises(RuntimeError, match="synchronizing"), capture._no_synchronization():
-        assert modes[-1] == "error"
+    inside: list[int | str] = []
+
+    def wait() -> None:
+        inside.append(modes[-1])
         raise RuntimeError("called a synchronizing CUDA operation")
+
+    with pytest.raises(RuntimeError, match="synchronizing"), capture._no_synchronization():
+        wait()
+    assert inside == ["error"]
     assert modes[-1] == 1
 
 
