@@ -353,11 +353,8 @@ def _timm(settings: Settings, config: RunConfig, case: Case) -> Action:
     optimizer = create_optimizer(network, opt="sgd", lr=1e-3)
     batches = itertools.chain.from_iterable(iter(loader) for _ in itertools.count())
 
+    @_measured_algorithms()
     def action() -> None:
-        with _measured_algorithms():
-            step()
-
-    def step() -> None:
         images, labels = next(batches)
         images = images[:, : case.channels].contiguous(memory_format=torch.channels_last)
         with _autocast(settings, config):

@@ -374,15 +374,14 @@ def test_func_transformations(kind: str) -> None:
     torch.testing.assert_close(directional, (grads[0] * tangent).sum())
 
 
-@pytest.mark.parametrize(("kind", "backend"), [("hard", "inductor"), ("mixup", "aot_eager")])
-def test_compiles_without_graph_breaks(kind: str, backend: str) -> None:
+@pytest.mark.parametrize("kind", ["hard", "mixup"])
+def test_compiles_without_graph_breaks(kind: str) -> None:
     torch._dynamo.reset()
     labels = make_labels(kind, 12, 4, 0)
     plain = make_vectors(12, 8, 0).requires_grad_()
     traced = plain.detach().clone().requires_grad_()
     expected = channel_correlation(plain, labels, num_classes=4)
-    compiled = torch.compile(channel_correlation, fullgraph=True, backend=backend)
-    got = compiled(traced, labels, num_classes=4)
+    got = torch.compile(channel_correlation, fullgraph=True)(traced, labels, num_classes=4)
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
     truth = gradient(expected, plain)
     assert (gradient(got, traced) - truth).norm() <= 1e-6 * truth.norm()
